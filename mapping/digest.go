@@ -1,0 +1,125 @@
+package mapping
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// Kinds of a digested value. They keep a string and a hash with the same bytes apart.
+const (
+	kindJSON = "json"
+	kindRaw  = "raw" // a string without a canonical JSON form: its bytes
+	kindHash = "hash"
+)
+
+// Digest is the first 128 bits of SHA-256 over the length-prefixed parts. The key is among them, so that two rows whose values were exchanged do not look right; the lengths are,
+// so that no byte can move from one part to the next unseen.
+func Digest(key, kind string, canonical []byte) [16]byte {
+	h := sha256.New()
+	h.Write(appendPart(nil, key))
+	h.Write(appendPart(nil, kind))
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(canonical))))
+	h.Write(canonical)
+	return [16]byte(h.Sum(nil)[:16])
+}
+
+func appendPart[T string | []byte](b []byte, part T) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+	return append(b, part...)
+}
+
+// Sum digests a set of keys: how many, and the sums of the upper and lower halves of their digests, modulo 2^64. It does not depend on order, can be merged up a tree and updated in
+// place. Addition and not XOR: under XOR a key that is counted twice cancels itself.
+type Sum struct {
+	Count uint64 `json:"count"`
+	Hi    uint64 `json:"hi"`
+	Lo    uint64 `json:"lo"`
+}
+
+// Add counts one digest in.
+func (s *Sum) Add(d [16]byte) {
+	s.Count++
+	s.Hi += binary.BigEndian.Uint64(d[:8])
+	s.Lo += binary.BigEndian.Uint64(d[8:])
+}
+
+// Sub takes one digest out that was added before.
+func (s *Sum) Sub(d [16]byte) {
+	s.Count--
+	s.Hi -= binary.BigEndian.Uint64(d[:8])
+	s.Lo -= binary.BigEndian.Uint64(d[8:])
+}
+
+// Merge adds the sum of a disjoint set.
+func (s *Sum) Merge(o Sum) {
+	s.Count += o.Count
+	s.Hi += o.Hi
+	s.Lo += o.Lo
+}
+
+// DigestRow digests what the row's key should hold. ok is false when it should hold nothing, and always in mode invalidate, where the value is the readers' own.
+func (m *Mapping) DigestRow(pk []string, row *Row) (d [16]byte, ok bool, err error) {
+	if row == nil || m.spec.Mode == Invalidate {
+		return d, false, nil
+	}
+	w, err := m.Render(pk, row, 0)
+	if err != nil {
+		return d, false, err
+	}
+	if w.Op == OpHash {
+		return digestHash(w.Key, w.Fields), present(w.Fields) > 0, nil
+	}
+	return digestString(w.Key, w.Value), true, nil
+}
+
+// DigestActual digests what Redis holds under key. It equals DigestRow's exactly when Compare says equal or format_only, or no_ttl: the expiry is not part of a value.
+// ok is false when there is nothing, and always in mode invalidate.
+func (m *Mapping) DigestActual(key string, actual Actual) (d [16]byte, ok bool) {
+	if actual.Type == TypeNone || m.spec.Mode == Invalidate {
+		return d, false
+	}
+	switch {
+	case actual.Type == TypeHash && m.spec.Encoding == Hash:
+		managed := m.managed(actual.Fields)
+		return digestHash(key, managed), present(managed) > 0
+	case actual.Type == TypeString && m.spec.Encoding == JSON:
+		return digestString(key, actual.Value), true
+	}
+	return Digest(key, actual.Type, nil), true // wrong type: equal to no rendering
+}
+
+func digestString(key string, value []byte) [16]byte {
+	if canonical, err := CanonicalJSON(value); err == nil {
+		return Digest(key, kindJSON, canonical)
+	}
+	return Digest(key, kindRaw, value)
+}
+
+// digestHash wants fields sorted by name. NULL leaves no field in Redis, so it leaves no trace here.
+func digestHash(key string, fields []Field) [16]byte {
+	var b []byte
+	for _, f := range fields {
+		if !f.Null {
+			b = appendPart(appendPart(b, f.Name), f.Value)
+		}
+	}
+	return Digest(key, kindHash, b)
+}
+
+// managed keeps the fields that the mapping writes, sorted by name.
+func (m *Mapping) managed(fields []Field) []Field {
+	names := make(map[string]bool, len(m.spec.Columns))
+	for _, c := range m.spec.Columns {
+		names[c.Field()] = true
+	}
+	var out []Field
+	for _, f := range fields {
+		if names[f.Name] {
+			out = append(out, f)
+		}
+	}
+	slices.SortFunc(out, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
