@@ -1,0 +1,169 @@
+package rediscache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quiescehq/quiesce/mapping"
+)
+
+// KeyRequest is one key to read, and the type that the mapping expects there: mapping.TypeString or mapping.TypeHash.
+type KeyRequest struct {
+	Key  string
+	Type string
+}
+
+// Read returns what at most 1,000 keys hold, in the order of requests. A key of another type than the expected one comes back with its type
+// and without its content. The keys are not read at one instant, only a key's value and TTL are close: a mismatch is for the caller to
+// confirm. Hashes come with all their fields, in no order.
+func (t *Target) Read(ctx context.Context, requests []KeyRequest) ([]mapping.Actual, error) {
+	if err := validateRequests(requests); err != nil {
+		return nil, fmt.Errorf("redis target %q: read: %w", t.config.Name, err)
+	}
+	if len(requests) == 0 {
+		return nil, nil
+	}
+	reads := make([]keyRead, len(requests))
+	pipe := t.client.Pipeline()
+	for i, request := range requests {
+		reads[i] = pipeRead(ctx, pipe, request)
+	}
+	_, _ = pipe.Exec(ctx) // every error is also on a reply below
+	actuals := make([]mapping.Actual, len(requests))
+	var odd []int
+	for i := range reads {
+		actual, err := reads[i].actual()
+		if errors.Is(err, errOtherType) {
+			odd = append(odd, i)
+		} else if err != nil {
+			return nil, t.fail(ctx, "read", err)
+		}
+		actuals[i] = actual
+	}
+	if err := t.classifyOdd(ctx, requests, odd, actuals); err != nil {
+		return nil, t.fail(ctx, "read types", err)
+	}
+	return actuals, nil
+}
+
+// classifyOdd asks for the types of the keys that were not what the mapping expects. A key that became the expected type meanwhile stays
+// "other", which is what the first read saw.
+func (t *Target) classifyOdd(ctx context.Context, requests []KeyRequest, odd []int, actuals []mapping.Actual) error {
+	if len(odd) == 0 {
+		return nil
+	}
+	pipe := t.client.Pipeline()
+	types := make([]*redis.StatusCmd, len(odd))
+	for n, i := range odd {
+		types[n] = pipe.Type(ctx, requests[i].Key)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	for n, i := range odd {
+		actuals[i].Type = mapping.TypeOther
+		switch found := types[n].Val(); found {
+		case requests[i].Type:
+		case mapping.TypeString, mapping.TypeHash, mapping.TypeNone:
+			actuals[i].Type = found
+		}
+	}
+	return nil
+}
+
+// keyRead holds the replies for one key; value or fields is nil.
+type keyRead struct {
+	value  *redis.StringCmd
+	fields *redis.StringSliceCmd
+	ttl    *redis.DurationCmd
+}
+
+// pipeRead reads a hash as the flat list that the server sends: a map of it would be built only to be taken apart again.
+func pipeRead(ctx context.Context, pipe redis.Pipeliner, request KeyRequest) keyRead {
+	var read keyRead
+	if request.Type == mapping.TypeHash {
+		read.fields = redis.NewStringSliceCmd(ctx, "hgetall", request.Key)
+		_ = pipe.Process(ctx, read.fields) // it only queues
+	} else {
+		read.value = pipe.Get(ctx, request.Key)
+	}
+	read.ttl = pipe.PTTL(ctx, request.Key)
+	return read
+}
+
+// actual takes a key that expired between its two replies for a missing one.
+func (r keyRead) actual() (mapping.Actual, error) {
+	ttl, err := r.ttl.Result()
+	if err != nil {
+		return mapping.Actual{}, err
+	}
+	actual, err := r.content()
+	if err != nil && !errors.Is(err, errOtherType) {
+		return mapping.Actual{}, err
+	}
+	actual.TTLMillis = mapping.NoExpiry
+	if ttl >= 0 {
+		actual.TTLMillis = ttl.Milliseconds()
+	}
+	if ttl == pttlMissing {
+		return mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry}, nil
+	}
+	return actual, err
+}
+
+// pttlMissing is how the client hands on PTTL's answer for a key that does not exist.
+const pttlMissing = time.Duration(-2)
+
+func (r keyRead) content() (mapping.Actual, error) {
+	if r.fields != nil {
+		return hashContent(r.fields.Result())
+	}
+	value, err := r.value.Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return mapping.Actual{Type: mapping.TypeNone}, nil
+	case err != nil:
+		return mapping.Actual{}, otherType(err)
+	}
+	return mapping.Actual{Type: mapping.TypeString, Value: value}, nil
+}
+
+func hashContent(flat []string, err error) (mapping.Actual, error) {
+	switch {
+	case err != nil:
+		return mapping.Actual{}, otherType(err)
+	case len(flat) == 0:
+		return mapping.Actual{Type: mapping.TypeNone}, nil
+	case len(flat)%2 != 0:
+		return mapping.Actual{}, fmt.Errorf("%w: a hash of %d names and values", ErrUnexpected, len(flat))
+	}
+	fields := make([]mapping.Field, 0, len(flat)/2)
+	for i := 0; i < len(flat); i += 2 {
+		fields = append(fields, mapping.Field{Name: flat[i], Value: []byte(flat[i+1])})
+	}
+	return mapping.Actual{Type: mapping.TypeHash, Fields: fields}, nil
+}
+
+func otherType(err error) error {
+	if strings.HasPrefix(err.Error(), "WRONGTYPE ") {
+		return errOtherType
+	}
+	return err
+}
+
+func validateRequests(requests []KeyRequest) error {
+	if len(requests) > batchKeysMax {
+		return fmt.Errorf("%w: %d keys, at most %d", ErrInvalid, len(requests), batchKeysMax)
+	}
+	for _, request := range requests {
+		if request.Key == "" || request.Type != mapping.TypeString && request.Type != mapping.TypeHash {
+			return fmt.Errorf("%w: key %q of type %q", ErrInvalid, request.Key, request.Type)
+		}
+	}
+	return nil
+}
