@@ -1,0 +1,101 @@
+package fsm
+
+// Kind numbers a command in the log. Numbers are for ever: a kind that goes away leaves a hole.
+type Kind uint8
+
+// kindIgnorable marks kinds that an older node may skip; every other unknown kind halts it.
+const kindIgnorable Kind = 0x80
+
+const commandVersion = 1
+
+// Command is one state change as it stands in the log. Implementations are plain structs of this package with integer CBOR keys;
+// apply runs on every replica and may depend on nothing but the State and the command itself.
+type Command interface {
+	kind() Kind
+	apply(s *State) Result
+}
+
+const (
+	kindTermStart Kind = iota + 1
+	kindTick
+	kindPutNode
+	kindMarkLeaving
+	kindOpenSession
+	kindRenewSessions
+	kindCloseSession
+	kindExpireSession
+	kindAcquireLock
+	kindReleaseLock
+	kindCancelTicket
+	kindClaimTicket
+	kindPutService
+	kindDeleteService
+	kindRegisterInstance
+	kindSetInstanceReady
+	kindDrainInstance
+	kindReportPhase
+	kindFinishInstance
+	kindPutMapping
+	kindDeleteMapping
+	kindEnqueueEvents
+	kindSettleEvents
+	kindFailEvents
+	kindBuryEvents
+	kindStartPass
+	kindCheckpointPass
+	kindFinishPass
+	kindCancelPass
+)
+
+type kindInfo struct {
+	name   string
+	decode func([]byte) (Command, error)
+}
+
+// kinds is the one table of what can stand in the log.
+var kinds = [256]kindInfo{
+	kindTermStart:     {"TermStart", decodeAs[TermStart]},
+	kindTick:          {"Tick", decodeAs[Tick]},
+	kindPutNode:       {"PutNode", decodeAs[PutNode]},
+	kindMarkLeaving:   {"MarkLeaving", decodeAs[MarkLeaving]},
+	kindOpenSession:   {"OpenSession", decodeAs[OpenSession]},
+	kindRenewSessions: {"RenewSessions", decodeAs[RenewSessions]},
+	kindCloseSession:  {"CloseSession", decodeAs[CloseSession]},
+	kindExpireSession: {"ExpireSession", decodeAs[ExpireSession]},
+	kindAcquireLock:   {"AcquireLock", decodeAs[AcquireLock]},
+	kindReleaseLock:   {"ReleaseLock", decodeAs[ReleaseLock]},
+	kindCancelTicket:  {"CancelTicket", decodeAs[CancelTicket]},
+	kindClaimTicket:   {"ClaimTicket", decodeAs[ClaimTicket]},
+
+	kindPutService:       {"PutService", decodeAs[PutService]},
+	kindDeleteService:    {"DeleteService", decodeAs[DeleteService]},
+	kindRegisterInstance: {"RegisterInstance", decodeAs[RegisterInstance]},
+	kindSetInstanceReady: {"SetInstanceReady", decodeAs[SetInstanceReady]},
+	kindDrainInstance:    {"DrainInstance", decodeAs[DrainInstance]},
+	kindReportPhase:      {"ReportPhase", decodeAs[ReportPhase]},
+	kindFinishInstance:   {"FinishInstance", decodeAs[FinishInstance]},
+
+	kindPutMapping:    {"PutMapping", decodeAs[PutMapping]},
+	kindDeleteMapping: {"DeleteMapping", decodeAs[DeleteMapping]},
+	kindEnqueueEvents: {"EnqueueEvents", decodeAs[EnqueueEvents]},
+	kindSettleEvents:  {"SettleEvents", decodeAs[SettleEvents]},
+	kindFailEvents:    {"FailEvents", decodeAs[FailEvents]},
+	kindBuryEvents:    {"BuryEvents", decodeAs[BuryEvents]},
+
+	kindStartPass:      {"StartPass", decodeAs[StartPass]},
+	kindCheckpointPass: {"CheckpointPass", decodeAs[CheckpointPass]},
+	kindFinishPass:     {"FinishPass", decodeAs[FinishPass]},
+	kindCancelPass:     {"CancelPass", decodeAs[CancelPass]},
+}
+
+// Tick carries nothing but the time of its entry: it lets deadlines pass when no other command comes.
+type Tick struct{}
+
+func (Tick) kind() Kind            { return kindTick }
+func (Tick) apply(s *State) Result { return Result{} }
+
+// ignored stands for a command of a newer version that says of itself that it may be skipped.
+type ignored struct{ Kind Kind }
+
+func (c ignored) kind() Kind            { return c.Kind }
+func (c ignored) apply(s *State) Result { return Result{} }

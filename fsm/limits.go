@@ -1,0 +1,46 @@
+package fsm
+
+// Every bound of the replicated state. Each is tested at N and at N+1.
+const (
+	TokenMax = 1<<53 - 1 // tokens and revisions stay exact as JSON numbers
+
+	entryOpsMax = 4096 // commands in one entry, and 16 times as many elements in one array of it
+
+	NameBytesMax      = 256 // names of locks, sessions, owners
+	IDBytesMax        = 64
+	SessionsMax       = 100_000
+	SessionTTLMinMs   = 1_000
+	SessionTTLMaxMs   = 600_000
+	LocksMax          = 1_000_000 // held locks
+	TicketsMax        = 200_000   // waiting, granted-by-ticket or lately ended
+	WaitMaxMs         = 24 * 3600 * 1000
+	ClaimDefaultMs    = 10_000
+	ticketKeepMs      = 120_000 // an ended ticket answers a retry this long
+	KeysMax           = 100_000 // stored idempotency results
+	KeyBytesMax       = 200
+	KeyWindowMs       = 120_000
+	KeyOutstandingMax = 1_024 // unacknowledged results of one client
+	NodesMax          = 64
+
+	ServicesMax        = 1_000
+	InstancesMax       = 50_000 // live and lately ended
+	InstanceHistoryMax = 16
+	instanceKeepMs     = 600_000 // an ended instance can be looked at this long
+	CountersMax        = 16      // counters in one phase report
+	ReasonBytesMax     = 256
+	AddressBytesMax    = 256
+
+	MappingsMax    = 1_000
+	SpecBytesMax   = 32 << 10
+	EventsBatchMax = 1_000
+	PendingMax     = 1_000_000
+	DeadMax        = 100_000
+	PKBytesMax     = 512
+	ErrorBytesMax  = 256
+
+	PassesMax        = 1_000 // running and kept as history, oldest finished out first
+	PassesRunningMax = 16
+	SamplesMax       = 100 // differences that a pass keeps to show
+	SampleBytesMax   = 512
+	RepairsBatchMax  = 1_000
+)

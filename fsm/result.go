@@ -1,0 +1,58 @@
+package fsm
+
+// Code names a refusal. The strings are those of the HTTP contract. Empty means applied.
+type Code string
+
+const (
+	CodeSessionNotFound  Code = "session_not_found"
+	CodeSessionExists    Code = "session_exists"
+	CodeLockHeld         Code = "lock_held"
+	CodeNotHolder        Code = "not_holder"
+	CodeTicketNotFound   Code = "ticket_not_found"
+	CodeTicketEnded      Code = "ticket_ended"
+	CodeKeyReused        Code = "idempotency_key_reused"
+	CodeKeysOutstanding  Code = "idempotency_keys_outstanding"
+	CodeSessionsFull     Code = "sessions_full"
+	CodeLocksFull        Code = "locks_full"
+	CodeTicketsFull      Code = "tickets_full"
+	CodeNodesFull        Code = "nodes_full"
+	CodeInvalid          Code = "invalid"
+	CodeVersionMismatch  Code = "version_mismatch"
+	CodeServiceNotFound  Code = "service_not_found"
+	CodeServiceInUse     Code = "service_in_use"
+	CodeServicesFull     Code = "services_full"
+	CodeInstanceNotFound Code = "instance_not_found"
+	CodeInstancesFull    Code = "instances_full"
+	CodeStaleIncarnation Code = "stale_incarnation"
+	CodeInstanceState    Code = "instance_state" // not allowed in the instance's present state
+	CodeMappingNotFound  Code = "mapping_not_found"
+	CodeMappingInUse     Code = "mapping_in_use"
+	CodeMappingsFull     Code = "mappings_full"
+	CodePlaceUnknown     Code = "place_unknown" // a voter lacks the source or target
+	CodeOutboxFull       Code = "outbox_full"
+	CodePassNotFound     Code = "pass_not_found"
+	CodePassRunning      Code = "pass_running"
+	CodePassEnded        Code = "pass_ended"
+	CodeStaleTerm        Code = "stale_term"       // an expiry proposed by a leader that no longer is
+	CodeStaleGeneration  Code = "stale_generation" // the lease was renewed in the log after the expiry was proposed
+)
+
+// Result is the answer to one command. Each capability has one pointer of its own, so that a stored result stays typed.
+type Result struct {
+	Code   Code   `cbor:"1,keyasint,omitempty" json:",omitempty"`
+	Detail string `cbor:"2,keyasint,omitempty" json:",omitempty"` // what was refused and why, for a person
+	Index  uint64 `cbor:"3,keyasint,omitempty" json:",omitempty"` // revision after the command
+
+	Session  *SessionResult  `cbor:"10,keyasint,omitempty" json:",omitempty"`
+	Lock     *LockResult     `cbor:"11,keyasint,omitempty" json:",omitempty"`
+	Service  *ServiceResult  `cbor:"12,keyasint,omitempty" json:",omitempty"`
+	Instance *InstanceResult `cbor:"13,keyasint,omitempty" json:",omitempty"`
+	Mapping  *MappingResult  `cbor:"14,keyasint,omitempty" json:",omitempty"`
+	Outbox   *OutboxResult   `cbor:"15,keyasint,omitempty" json:",omitempty"`
+	Pass     *PassResult     `cbor:"16,keyasint,omitempty" json:",omitempty"`
+}
+
+// Refused tells whether the command changed nothing because a rule forbade it.
+func (r Result) Refused() bool { return r.Code != "" }
+
+func refuse(code Code, detail string) Result { return Result{Code: code, Detail: detail} }

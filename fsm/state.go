@@ -1,0 +1,207 @@
+package fsm
+
+import "fmt"
+
+// State is the replicated state. The zero value is not usable; see New.
+type State struct {
+	counters counters
+
+	nodes     *table[string, Node]
+	sessions  *table[string, Session]
+	locks     *table[string, Lock]
+	tickets   *table[uint64, Ticket]
+	stored    *table[string, storedResult]
+	storedAge *table[uint64, string] // order of storing -> key, oldest first
+	modified  *table[string, uint64] // table name -> revision of its last change
+	services  *table[string, Service]
+	instances *table[string, Instance]
+	mappings  *table[string, Mapping]
+	events    *table[string, Event]      // pending, by eventKey
+	dead      *table[string, DeadLetter] // by eventKey
+	passes    *table[uint64, Pass]
+
+	// Derived from the tables, rebuilt by Restore, no part of the digest.
+	timers   timers
+	queues   index          // lock name / ticket
+	holdings index          // session / lock name
+	waits    index          // session / ticket
+	clients  index          // idempotency client / key
+	members  index          // service / live instance, in the order of registration
+	drains   index          // service / queued instance, in the order of asking
+	due      index          // mapping / pending event, by the time of its next attempt; dueIndex
+	pending  map[string]int // mapping -> pending events
+	buried   map[string]int // mapping -> dead letters
+
+	// Of the entry that is being applied.
+	entryTerm uint64
+	changes   []Change
+}
+
+// counters are the scalars of the state.
+type counters struct {
+	_        struct{} `cbor:",toarray"`
+	Now      uint64   // cluster time, milliseconds
+	Revision uint64   // +1 per state-changing command
+	Token    uint64   // last token given: locks, tickets, grants and sync events share one order
+	Term     uint64   // Raft term of the last TermStart
+	Stored   uint64   // idempotency results ever stored
+}
+
+// Change names one row that an entry touched; watchers are woken by it.
+type Change struct {
+	Table   string
+	Key     string
+	Deleted bool
+}
+
+// New gives the empty state, as it stands before the first log entry.
+func New() *State {
+	s := &State{}
+	s.nodes = newTable[string, Node]("nodes", &s.changes)
+	s.sessions = newTable[string, Session]("sessions", &s.changes)
+	s.locks = newTable[string, Lock]("locks", &s.changes)
+	s.tickets = newTable[uint64, Ticket]("tickets", &s.changes)
+	s.stored = newTable[string, storedResult]("stored", &s.changes)
+	s.storedAge = newTable[uint64, string]("stored_age", &s.changes)
+	s.modified = newTable[string, uint64]("modified", nil)
+	s.services = newTable[string, Service]("services", &s.changes)
+	s.instances = newTable[string, Instance]("instances", &s.changes)
+	s.mappings = newTable[string, Mapping]("mappings", &s.changes)
+	s.events = newTable[string, Event]("events", &s.changes)
+	s.dead = newTable[string, DeadLetter]("dead", &s.changes)
+	s.passes = newTable[uint64, Pass]("passes", &s.changes)
+	s.timers = newTimers()
+	s.queues, s.holdings, s.waits, s.clients = newIndex(), newIndex(), newIndex(), newIndex()
+	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
+	s.pending, s.buried = map[string]int{}, map[string]int{}
+	return s
+}
+
+// sections lists the tables in snapshot order. A new table goes to the end.
+func (s *State) sections() []section {
+	return []section{s.nodes, s.sessions, s.locks, s.tickets, s.stored, s.storedAge, s.modified,
+		s.services, s.instances, s.mappings, s.events, s.dead, s.passes}
+}
+
+// Clone gives a copy for reading, in constant time. It must be called where Apply may be called; the copy may then be read anywhere.
+// It has no indexes and no timers: it serves Persist and Digest, and cannot apply.
+func (s *State) Clone() *State {
+	return &State{
+		counters: s.counters,
+		nodes:    s.nodes.clone(), sessions: s.sessions.clone(), locks: s.locks.clone(), tickets: s.tickets.clone(),
+		stored: s.stored.clone(), storedAge: s.storedAge.clone(), modified: s.modified.clone(),
+		services: s.services.clone(), instances: s.instances.clone(), mappings: s.mappings.clone(),
+		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(),
+	}
+}
+
+// Now is the cluster time in milliseconds.
+func (s *State) Now() uint64 { return s.counters.Now }
+
+// Revision counts the state-changing commands; it is the index of answers, long polls and streams.
+func (s *State) Revision() uint64 { return s.counters.Revision }
+
+// Token is the last token given.
+func (s *State) Token() uint64 { return s.counters.Token }
+
+// Term is the Raft term of the last applied TermStart.
+func (s *State) Term() uint64 { return s.counters.Term }
+
+// Modified is the revision at which the named table last changed.
+func (s *State) Modified(table string) uint64 {
+	r, _ := s.modified.get(table)
+	return r
+}
+
+// Digest identifies the whole state. Constant time.
+func (s *State) Digest() Digest {
+	d := digestOf([]byte("counters"), encode(s.counters))
+	for _, sec := range s.sections() {
+		d = d.add(sec.sum())
+	}
+	return d
+}
+
+// Apply applies one log entry of the given Raft term. The results stand in the order of the entry's commands. The changes are valid
+// until the next Apply.
+func (s *State) Apply(term uint64, e Entry) ([]Result, []Change) {
+	s.entryTerm = term
+	s.changes = s.changes[:0]
+	s.counters.Now = max(s.counters.Now, e.Now)
+	results := make([]Result, len(e.Ops))
+	s.fireTimers()
+	for i, op := range e.Ops {
+		results[i] = s.applyOp(op)
+		s.fireTimers()
+	}
+	return results, s.changes
+}
+
+func (s *State) applyOp(op Op) Result {
+	if op.Key == nil {
+		return s.step(func() Result { return op.Command.apply(s) })
+	}
+	if r, found := s.replay(*op.Key); found {
+		return r
+	}
+	return s.step(func() Result {
+		if full := s.acknowledge(*op.Key); full != "" {
+			return refuse(full, "too many results of this client are unacknowledged")
+		}
+		r := op.Command.apply(s)
+		r.Index = s.nextRevision()
+		s.store(*op.Key, r)
+		return r
+	})
+}
+
+// step runs one state change and counts it if it changed anything.
+func (s *State) step(change func() Result) Result {
+	before := len(s.changes)
+	r := change()
+	if len(s.changes) == before {
+		r.Index = s.counters.Revision
+		return r
+	}
+	if r.Refused() && !onlyStored(s.changes[before:]) {
+		panic(fmt.Sprintf("fsm: a refused command (%s) changed %v", r.Code, s.changes[before:]))
+	}
+	s.counters.Revision++
+	r.Index = s.counters.Revision
+	last := ""
+	for _, c := range s.changes[before:] {
+		if c.Table != last {
+			s.modified.set(c.Table, s.counters.Revision)
+			last = c.Table
+		}
+	}
+	return r
+}
+
+// nextRevision is the revision that the command under way will have if it changes anything: what it writes into its rows.
+func (s *State) nextRevision() uint64 { return s.counters.Revision + 1 }
+
+func (s *State) nextToken() uint64 {
+	if s.counters.Token >= TokenMax {
+		panic("fsm: the token counter is exhausted")
+	}
+	s.counters.Token++
+	return s.counters.Token
+}
+
+// TermStart is the first command of each term: until it is applied the leader answers no keepalive and starts no task.
+// Sessions that were renewed in the preceding term get a full TTL, the others keep their deadline, so that repeated failovers cannot
+// keep a dead holder alive.
+type TermStart struct {
+	Node string `cbor:"1,keyasint"`
+}
+
+func (TermStart) kind() Kind { return kindTermStart }
+
+func (c TermStart) apply(s *State) Result {
+	s.extendSessions()
+	s.claimGrantedTickets()
+	s.counters.Term = s.entryTerm
+	s.changes = append(s.changes, Change{Table: "term", Key: c.Node})
+	return Result{}
+}

@@ -1,0 +1,220 @@
+package fsm
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+
+	"github.com/tidwall/btree"
+)
+
+// Digest identifies a state: equal states have equal digests. It is a sum of row hashes modulo 2^64 in each half, so it is kept up to
+// date with each change instead of being computed over the whole state, and every replica can show it at every index.
+// It guards against bugs and damaged memory or files, not against somebody who forges rows.
+type Digest struct {
+	_  struct{} `cbor:",toarray"`
+	Hi uint64
+	Lo uint64
+}
+
+func (d Digest) add(o Digest) Digest { return Digest{Hi: d.Hi + o.Hi, Lo: d.Lo + o.Lo} }
+func (d Digest) sub(o Digest) Digest { return Digest{Hi: d.Hi - o.Hi, Lo: d.Lo - o.Lo} }
+
+// String gives 32 hexadecimal digits.
+func (d Digest) String() string { return fmt.Sprintf("%016x%016x", d.Hi, d.Lo) }
+
+func digestOf(parts ...[]byte) Digest {
+	h := sha256.New()
+	var n [4]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
+		h.Write(n[:])
+		h.Write(p)
+	}
+	sum := h.Sum(make([]byte, 0, sha256.Size))
+	return Digest{Hi: binary.BigEndian.Uint64(sum), Lo: binary.BigEndian.Uint64(sum[8:])}
+}
+
+// ordered is what a table can be keyed by.
+type ordered interface{ ~string | ~uint64 }
+
+type row[V any] struct {
+	value  V
+	digest Digest
+}
+
+// table is one ordered, copy-on-write collection of the state. Values are immutable once stored.
+type table[K ordered, V any] struct {
+	name   string
+	rows   btree.Map[K, row[V]]
+	digest Digest
+	notify *[]Change // of the State that owns the table; nil in a clone
+	key    func(K) string
+}
+
+func newTable[K ordered, V any](name string, changes *[]Change) *table[K, V] {
+	return &table[K, V]{name: name, notify: changes, key: func(k K) string { return fmt.Sprint(k) }}
+}
+
+func (t *table[K, V]) len() int { return t.rows.Len() }
+
+func (t *table[K, V]) get(k K) (V, bool) {
+	r, ok := t.rows.Get(k)
+	return r.value, ok
+}
+
+func (t *table[K, V]) has(k K) bool {
+	_, ok := t.rows.Get(k)
+	return ok
+}
+
+func (t *table[K, V]) set(k K, v V) {
+	t.put(k, v)
+	t.changed(k, false)
+}
+
+// put stores without telling anybody: Restore loads rows with it.
+func (t *table[K, V]) put(k K, v V) {
+	d := digestOf([]byte(t.name), encode(k), encode(v))
+	old, replaced := t.rows.Set(k, row[V]{value: v, digest: d})
+	if replaced {
+		t.digest = t.digest.sub(old.digest)
+	}
+	t.digest = t.digest.add(d)
+}
+
+func (t *table[K, V]) delete(k K) {
+	old, ok := t.rows.Delete(k)
+	if !ok {
+		return
+	}
+	t.digest = t.digest.sub(old.digest)
+	t.changed(k, true)
+}
+
+func (t *table[K, V]) changed(k K, gone bool) {
+	if t.notify != nil {
+		*t.notify = append(*t.notify, Change{Table: t.name, Key: t.key(k), Deleted: gone})
+	}
+}
+
+// ascend visits rows from the first key at or after from, in order, until visit answers false.
+func (t *table[K, V]) ascend(from K, visit func(K, V) bool) {
+	t.rows.Ascend(from, func(k K, r row[V]) bool { return visit(k, r.value) })
+}
+
+func (t *table[K, V]) clone() *table[K, V] {
+	c := &table[K, V]{name: t.name, digest: t.digest, key: t.key}
+	c.rows = *t.rows.Copy()
+	return c
+}
+
+// section is a table as the snapshot sees it, whatever its types.
+type section interface {
+	title() string
+	sum() Digest
+	write(w io.Writer) error
+	read(r *bufio.Reader) error
+}
+
+func (t *table[K, V]) title() string { return t.name }
+func (t *table[K, V]) sum() Digest   { return t.digest }
+
+// A section is: row count (8 bytes), then for each row the lengths and bytes of key and value, then CRC-32C of all that.
+func (t *table[K, V]) write(w io.Writer) error {
+	sum := crc32.New(castagnoli)
+	out := io.MultiWriter(w, sum)
+	if err := writeUint(out, uint64(t.rows.Len())); err != nil {
+		return err
+	}
+	var err error
+	t.rows.Scan(func(k K, r row[V]) bool {
+		if err = writeBytes(out, encode(k)); err == nil {
+			err = writeBytes(out, encode(r.value))
+		}
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	return binary.Write(w, binary.BigEndian, sum.Sum32())
+}
+
+func (t *table[K, V]) read(r *bufio.Reader) error {
+	in := &summed{r: r, h: crc32.New(castagnoli)}
+	n, err := readUint(in)
+	if err != nil {
+		return err
+	}
+	for range n {
+		var k K
+		var v V
+		if err := readValue(in, &k); err != nil {
+			return err
+		}
+		if err := readValue(in, &v); err != nil {
+			return err
+		}
+		t.put(k, v)
+	}
+	var want uint32
+	if err := binary.Read(r, binary.BigEndian, &want); err != nil {
+		return err
+	}
+	if got := in.h.Sum32(); got != want {
+		return fmt.Errorf("section %s: checksum %08x, want %08x", t.name, got, want)
+	}
+	return nil
+}
+
+type summed struct {
+	r *bufio.Reader
+	h hash.Hash32
+}
+
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.h.Write(p[:n])
+	return n, err
+}
+
+func writeUint(w io.Writer, n uint64) error { return binary.Write(w, binary.BigEndian, n) }
+
+func readUint(r io.Reader) (uint64, error) {
+	var n uint64
+	err := binary.Read(r, binary.BigEndian, &n)
+	return n, err
+}
+
+func writeBytes(w io.Writer, b []byte) error {
+	var n [4]byte
+	binary.BigEndian.PutUint32(n[:], uint32(len(b)))
+	if _, err := w.Write(n[:]); err != nil {
+		return err
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+// rowBytesMax bounds what a damaged length can make Restore allocate.
+const rowBytesMax = 4 << 20
+
+func readValue(r io.Reader, v any) error {
+	var n [4]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(n[:])
+	if size > rowBytesMax {
+		return fmt.Errorf("row of %d bytes", size)
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	return decMode.Unmarshal(b, v)
+}

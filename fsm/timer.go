@@ -1,0 +1,124 @@
+package fsm
+
+import (
+	"github.com/tidwall/btree"
+)
+
+// timer is a deadline of some row. Timers are derived from rows: a row that changed its deadline simply has another timer, and the old
+// one finds nothing due when it fires.
+type timer struct {
+	due  uint64
+	what timerKind
+	key  string
+	id   uint64
+}
+
+type timerKind uint8
+
+const (
+	timerTicket timerKind = iota + 1 // wait deadline, claim deadline or end of keeping, by the ticket's state
+	timerStored                      // an idempotency result ends its window
+	timerLeaving
+	timerInstance // an ended instance has been kept long enough
+)
+
+// timers fire in the order of (due, kind, key): the same on every replica.
+type timers struct{ tree *btree.BTreeG[timer] }
+
+func newTimers() timers {
+	return timers{btree.NewBTreeGOptions(timerLess, btree.Options{NoLocks: true})}
+}
+
+func timerLess(a, b timer) bool {
+	if a.due != b.due {
+		return a.due < b.due
+	}
+	if a.what != b.what {
+		return a.what < b.what
+	}
+	if a.id != b.id {
+		return a.id < b.id
+	}
+	return a.key < b.key
+}
+
+// NextDeadline is the cluster time of the earliest pending deadline. While there is one the leader logs ticks.
+func (s *State) NextDeadline() (uint64, bool) {
+	t, ok := s.timers.tree.Min()
+	return t.due, ok
+}
+
+func (s *State) fireTimers() {
+	for {
+		t, ok := s.timers.tree.Min()
+		if !ok || t.due > s.counters.Now {
+			return
+		}
+		s.timers.tree.Delete(t)
+		s.step(func() Result { s.fire(t); return Result{} })
+	}
+}
+
+func (s *State) fire(t timer) {
+	switch t.what {
+	case timerTicket:
+		s.ticketDue(t.id)
+	case timerStored:
+		s.storedDue(t.id)
+	case timerLeaving:
+		s.leavingDue(t.key)
+	case timerInstance:
+		s.instanceDue(t.key)
+	}
+}
+
+// index is an ordered set of pairs (group, member), derived from rows.
+type index struct{ tree *btree.BTreeG[pair] }
+
+type pair struct {
+	group string
+	num   uint64
+	name  string
+}
+
+func newIndex() index {
+	return index{btree.NewBTreeGOptions(pairLess, btree.Options{NoLocks: true})}
+}
+
+func pairLess(a, b pair) bool {
+	if a.group != b.group {
+		return a.group < b.group
+	}
+	if a.num != b.num {
+		return a.num < b.num
+	}
+	return a.name < b.name
+}
+
+func (x index) add(p pair)    { x.tree.Set(p) }
+func (x index) remove(p pair) { x.tree.Delete(p) }
+
+// first is the smallest member of a group.
+func (x index) first(group string) (pair, bool) {
+	var found pair
+	ok := false
+	x.each(group, func(p pair) bool { found, ok = p, true; return false })
+	return found, ok
+}
+
+func (x index) each(group string, visit func(pair) bool) {
+	x.tree.Ascend(pair{group: group}, func(p pair) bool { return p.group == group && visit(p) })
+}
+
+// all collects a group, for callers that change it while they walk.
+func (x index) all(group string) []pair {
+	var out []pair
+	x.each(group, func(p pair) bool { out = append(out, p); return true })
+	return out
+}
+
+func (x index) count(group string) int {
+	n := 0
+	x.each(group, func(pair) bool { n++; return true })
+	return n
+}
