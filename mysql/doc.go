@@ -1,0 +1,39 @@
+// Package mysql is the MySQL side: it reads rows on a server that proves, in the same statement, that it is the primary.
+//
+// # Purpose
+//
+// A [Source] reads tables as a compiled mapping wants them: by key ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
+// tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Check]).
+//
+// # Invariants
+//
+//   - "The row is gone" is only ever said by a statement that also said "this server is writable". A missing proof, an error or read_only makes the whole batch unknown:
+//     a replica that lags, or an old primary, would otherwise delete live keys.
+//   - Every session is the same on every node: autocommit, READ COMMITTED, UTC, utf8mb4, one sql_mode. Session variables in a DSN are refused, for two nodes would print one row differently.
+//   - Values are the server's own text. The driver parses FLOAT, DOUBLE and YEAR even in the text protocol, so those are selected as characters; FLOAT as col+0e0, for the server
+//     prints six digits of it: 16777217 would become 16777200.
+//   - Identifiers come from information_schema and are quoted; key values are checked decimal digits. No other text reaches a statement except as an argument.
+//   - No error, and no log line, holds a DSN.
+//
+// # Ownership
+//
+// A Source owns its connection pool. It starts no goroutine of its own, and [Source.Close] ends the pool. A Source is safe for concurrent use.
+//
+// # Time
+//
+// Each call ends within the query timeout of [Config] or with its context, whichever comes first. The server may go on with an abandoned statement until it writes to the closed connection.
+//
+// # Failure
+//
+// [Open] does not connect: a source that is down is normal. Calls fail with [ErrUnreachable], [ErrDenied], [ErrNotPrimary], [ErrTableChanged] or [ErrBatchTooLarge], each wrapping the driver's
+// error where there is one. Nothing is retried here but what the pool itself retries before a statement was sent.
+//
+// # Limits
+//
+// BatchRowsMax and ChunkRowsMax rows a call, readBytesMax bytes of values a call. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
+// (wsrep_sync_wait is not set). Point a source at the primary.
+//
+// # Not here
+//
+// What a row becomes (mapping), when to read again (outbox), what a difference means (reconcile).
+package mysql

@@ -1,0 +1,144 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/quiescehq/quiesce/mapping"
+)
+
+const columnsMax = 4_096 // MySQL's own limit
+
+// Columns describes a table of the source's database. A table that does not exist, or exists in another case only, is [ErrTableChanged].
+func (s *Source) Columns(ctx context.Context, table string) ([]mapping.Column, error) {
+	bounded, cancel := context.WithTimeout(ctx, s.queryTimeout)
+	defer cancel()
+	columns, err := s.columns(bounded, table)
+	if err != nil {
+		return nil, s.wrap(ctx, err)
+	}
+	if len(columns) == 0 {
+		return nil, fmt.Errorf("source %s: %w: database %q has no table %q that this account may see", s.name, ErrTableChanged, s.database, table)
+	}
+	parts, err := s.keyParts(bounded, table)
+	if err != nil {
+		return nil, s.wrap(ctx, err)
+	}
+	json, err := s.jsonColumns(bounded, table)
+	if err != nil {
+		return nil, s.wrap(ctx, err)
+	}
+	for i := range columns {
+		columns[i].KeyPart = parts[columns[i].Name]
+		if json[columns[i].Name] {
+			columns[i].Kind = mapping.KindJSON
+		}
+	}
+	return columns, nil
+}
+
+// columns compares names byte by byte: information_schema's collation would find Orders for orders, and the table's own statement would not.
+func (s *Source) columns(ctx context.Context, table string) ([]mapping.Column, error) {
+	rows, err := s.pool.QueryContext(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE FROM information_schema.COLUMNS
+		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND BINARY TABLE_NAME = ? ORDER BY ORDINAL_POSITION LIMIT ?`, s.database, table, table, columnsMax)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var columns []mapping.Column
+	for rows.Next() {
+		var name, columnType, nullable string
+		if err := rows.Scan(&name, &columnType, &nullable); err != nil {
+			return nil, err
+		}
+		columns = append(columns, mapping.NewColumn(name, columnType, nullable == "YES"))
+	}
+	return columns, rows.Err()
+}
+
+// keyParts gives the positions of the primary key's columns, from 1.
+func (s *Source) keyParts(ctx context.Context, table string) (map[string]int, error) {
+	rows, err := s.pool.QueryContext(ctx, `SELECT COLUMN_NAME, SEQ_IN_INDEX FROM information_schema.STATISTICS
+		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND INDEX_NAME = 'PRIMARY'`, s.database, table)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	parts := make(map[string]int)
+	for rows.Next() {
+		var name string
+		var position int
+		if err := rows.Scan(&name, &position); err != nil {
+			return nil, err
+		}
+		parts[name] = position
+	}
+	return parts, rows.Err()
+}
+
+// jsonColumns finds MariaDB's JSON columns. There the type is an alias for LONGTEXT with a check constraint, and only the constraint tells the two apart.
+func (s *Source) jsonColumns(ctx context.Context, table string) (map[string]bool, error) {
+	var constrained int
+	err := s.pool.QueryRowContext(ctx, `SELECT COUNT(*) FROM information_schema.COLUMNS
+		WHERE TABLE_SCHEMA = 'information_schema' AND TABLE_NAME = 'CHECK_CONSTRAINTS' AND COLUMN_NAME = 'TABLE_NAME'`).Scan(&constrained)
+	if err != nil || constrained == 0 { // MySQL, or a MariaDB without named constraints
+		return nil, err
+	}
+	rows, err := s.pool.QueryContext(ctx, `SELECT c.COLUMN_NAME FROM information_schema.COLUMNS c JOIN information_schema.CHECK_CONSTRAINTS k
+		ON k.CONSTRAINT_SCHEMA = c.TABLE_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME AND k.CONSTRAINT_NAME = c.COLUMN_NAME
+		WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.DATA_TYPE = 'longtext'
+		AND k.CHECK_CLAUSE = CONCAT('json_valid(', CHAR(96), REPLACE(c.COLUMN_NAME, CHAR(96), CONCAT(CHAR(96), CHAR(96))), CHAR(96), ')')`, s.database, table)
+	if err != nil {
+		return nil, err
+	}
+	return names(rows)
+}
+
+func names(rows *sql.Rows) (map[string]bool, error) {
+	defer rows.Close()
+	set := make(map[string]bool)
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		set[name] = true
+	}
+	return set, rows.Err()
+}
+
+// Checked is what a successful [Source.Check] found. Columns belong into the mapping record: [mapping.Compile] needs them where the source cannot be asked.
+type Checked struct {
+	Server  Identity
+	Columns []mapping.Column
+	Sample  *mapping.Row // nil when the table is empty
+}
+
+// Check tries a mapping out: the table is there, the spec compiles against it, the account may read what it names, on a primary. A spec that does not fit is a [*mapping.InvalidError].
+func (s *Source) Check(ctx context.Context, spec mapping.Spec) (Checked, error) {
+	if err := spec.Validate(); err != nil {
+		return Checked{}, err
+	}
+	server, err := s.Identity(ctx)
+	if err != nil {
+		return Checked{}, err
+	}
+	columns, err := s.Columns(ctx, spec.Table)
+	if err != nil {
+		return Checked{}, err
+	}
+	m, err := mapping.Compile(spec, 0, columns)
+	if err != nil {
+		return Checked{}, err
+	}
+	sample, err := s.ReadChunk(ctx, m, nil, 1)
+	if err != nil {
+		return Checked{}, err
+	}
+	checked := Checked{Server: server, Columns: columns}
+	if len(sample) > 0 {
+		checked.Sample = &sample[0]
+	}
+	return checked, nil
+}
