@@ -17,7 +17,7 @@ type call struct {
 	values   []any // ARGV
 	bytes    int
 	outcomes []Outcome // filled when the reply was read
-	reply    *redis.IntSliceCmd
+	reply    *redis.Cmd
 }
 
 func (c *call) full(more int) bool {
@@ -127,19 +127,23 @@ func (b *Batch) send(ctx context.Context, s script, calls []*call, load bool) er
 		return err // the client looks at the context's deadline only
 	}
 	pipe := b.conn.Pipeline()
+	var loaded *redis.StringCmd
 	if load {
-		pipe.ScriptLoad(ctx, s.source)
+		loaded = pipe.ScriptLoad(ctx, s.source)
 	}
 	for _, call := range calls {
-		call.reply = redis.NewIntSliceCmd(ctx, call.command(s)...)
+		call.reply = redis.NewCmd(ctx, call.command(s)...)
 		_ = pipe.Process(ctx, call.reply) // it only queues
 	}
-	_, _ = pipe.Exec(ctx) // every error is also on a reply below; SCRIPT LOAD's own shows as NOSCRIPT there
+	_, _ = pipe.Exec(ctx) // every error is also on a reply
 	var worst error
 	for _, call := range calls {
 		if err := call.read(ctx); err != nil && (worst == nil || errors.Is(worst, errNoScript)) {
 			worst = err
 		}
+	}
+	if loaded != nil && loaded.Err() != nil && errors.Is(worst, errNoScript) {
+		return classify(ctx, loaded.Err()) // why it is still forgotten
 	}
 	return worst
 }
@@ -151,21 +155,24 @@ func (c *call) command(s script) []any {
 	return append(args, c.values...)
 }
 
+// read takes the reply before the error: when a connection breaks in the middle, the client puts the error on the replies that it had read
+// as well. It leaves no list behind of a reply that it read in part.
 func (c *call) read(ctx context.Context) error {
-	codes, err := c.reply.Result()
-	if err != nil {
-		return classify(ctx, err)
-	}
-	outcomes := make([]Outcome, 0, c.keys)
-	for _, code := range codes {
-		outcome, known := scriptOutcomes[code]
-		if !known {
-			return fmt.Errorf("%w: the script returned %d", ErrUnexpected, code)
+	codes, _ := c.reply.Val().([]any)
+	if len(codes) != c.keys {
+		if err := c.reply.Err(); err != nil {
+			return classify(ctx, err)
 		}
-		outcomes = append(outcomes, outcome)
+		return fmt.Errorf("%w: %d outcomes for %d keys", ErrUnexpected, len(codes), c.keys)
 	}
-	if len(outcomes) != c.keys {
-		return fmt.Errorf("%w: %d outcomes for %d keys", ErrUnexpected, len(outcomes), c.keys)
+	outcomes := make([]Outcome, c.keys)
+	for i, code := range codes {
+		number, isNumber := code.(int64)
+		outcome, known := scriptOutcomes[number]
+		if !isNumber || !known {
+			return fmt.Errorf("%w: the script returned %v", ErrUnexpected, code)
+		}
+		outcomes[i] = outcome
 	}
 	c.outcomes = outcomes
 	return nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -52,8 +54,8 @@ const maxClientsReply = "ERR max number of clients reached"
 
 // classify gives err its sentinel. The caller's context comes first: its end also looks like a network timeout.
 func classify(ctx context.Context, err error) error {
-	if ctxErr := context.Cause(ctx); ctxErr != nil {
-		return fmt.Errorf("%w: %w", ctxErr, err)
+	if ended := endOf(ctx, err); ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
 	}
 	if errors.Is(err, ErrUnexpected) {
 		return err
@@ -66,6 +68,15 @@ func classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrSnooze, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// endOf looks at the context's deadline too, since the socket's copy of it may fire a moment before the context does.
+func endOf(ctx context.Context, err error) error {
+	deadline, ok := ctx.Deadline()
+	if ok && errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 func replyClass(reply string) error {

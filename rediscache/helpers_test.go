@@ -10,6 +10,7 @@ import (
 
 func openTarget(t testing.TB, s *server, change func(*Config)) *Target {
 	t.Helper()
+	s.ensure(t)
 	config := Config{Name: "cache", Addr: s.addr}
 	if change != nil {
 		change(&config)

@@ -2,27 +2,30 @@ package rediscache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
+
+	"github.com/quiescehq/quiesce/cluster_test/services"
 )
 
-// shared serves every test that does no harm to a server; each keeps to keys of its own name.
-var shared *server
+// shared serves every test that does no harm to a server; each keeps to keys of its own name. It is the binary's own, so that their
+// thousands of keys go with it. The first test to open a target on it starts it.
+var shared = &server{}
 
 func TestMain(m *testing.M) {
-	var err error
-	if shared, err = startServer(); err != nil {
-		fmt.Fprintln(os.Stderr, "rediscache tests need a redis-server:", err)
-		os.Exit(1)
-	}
+	logging.Disable()
 	code := m.Run()
 	shared.stop()
 	if code == 0 {
@@ -34,30 +37,52 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// server is a redis-server process of the tests' own, without persistence unless args say so.
+// server is a Redis process of the tests' own, without persistence. The package needs servers that it may freeze, starve, demote and start
+// with options; a pair from services.Own has none of that, and brings a database along.
 type server struct {
 	addr    string
 	dir     string
 	args    []string
+	program program
 	process *exec.Cmd
 	control *redis.Client
+	mu      sync.Mutex // only around the first start
 }
 
-func startServer(args ...string) (*server, error) {
+// ownServer is for tests that harm it.
+func ownServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{args: args}
+	t.Cleanup(s.stop)
+	s.ensure(t)
+	return s
+}
+
+func (s *server) ensure(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.control != nil {
+		return
+	}
+	s.program = findProgram(t)
+	if err := s.create(); err != nil {
+		t.Fatalf("a Redis for the test: %v", err)
+	}
+}
+
+func (s *server) create() error {
 	dir, err := os.MkdirTemp("", "rediscache")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &server{addr: listener.Addr().String(), dir: dir, args: args}
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
+	s.dir, s.addr = dir, listener.Addr().String()
 	s.control = redis.NewClient(&redis.Options{Addr: s.addr, DisableIdentity: true, Protocol: 2, DialerRetries: 1})
-	return s, s.start()
+	return errors.Join(listener.Close(), s.start())
 }
 
 func (s *server) start() error {
@@ -66,7 +91,8 @@ func (s *server) start() error {
 		return err
 	}
 	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no", "--logfile", "redis.log"}, s.args...)
-	s.process = exec.Command("redis-server", args...)
+	s.process = exec.Command(s.program.path, args...)
+	s.process.Env = append(os.Environ(), s.program.env...)
 	if err := s.process.Start(); err != nil {
 		return err
 	}
@@ -79,28 +105,61 @@ func (s *server) kill() {
 }
 
 func (s *server) stop() {
+	if s.control == nil {
+		return
+	}
 	_ = s.control.Close()
-	_ = s.process.Process.Signal(syscall.SIGCONT)
-	s.kill()
+	if s.process != nil && s.process.Process != nil {
+		s.kill()
+	}
 	_ = os.RemoveAll(s.dir)
 }
 
-// ownServer is for tests that harm it.
-func ownServer(t testing.TB, args ...string) *server {
-	t.Helper()
-	s, err := startServer(args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.stop)
-	return s
-}
-
-func (s *server) signal(t testing.TB, sig os.Signal) {
+func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if err := s.process.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// program is the Redis or Valkey that the shared services run, wherever they found or unpacked it.
+type program struct {
+	path string
+	env  []string
+}
+
+var findProgramOnce struct {
+	sync.Mutex
+	program program
+}
+
+func findProgram(t testing.TB) program {
+	t.Helper()
+	findProgramOnce.Lock()
+	defer findProgramOnce.Unlock()
+	if findProgramOnce.program.path == "" {
+		findProgramOnce.program = askProgram(t, services.Require(t).RedisAddr)
+	}
+	return findProgramOnce.program
+}
+
+func askProgram(t testing.TB, addr string) program {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, Protocol: 2})
+	defer func() { _ = client.Close() }()
+	info, err := client.InfoMap(context.Background(), "server").Result()
+	if err != nil {
+		t.Fatalf("ask the shared Redis for its program: %v", err)
+	}
+	found := program{path: info["Server"]["executable"]}
+	// An unpacked program needs its libraries; where there is no /proc, programs are installed.
+	environ, _ := os.ReadFile("/proc/" + info["Server"]["process_id"] + "/environ")
+	for entry := range strings.SplitSeq(string(environ), "\x00") {
+		if strings.HasPrefix(entry, "LD_LIBRARY_PATH=") {
+			found.env = append(found.env, entry)
+		}
+	}
+	return found
 }
 
 // poll asks every 5 ms until done or the limit has passed.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -16,12 +17,14 @@ type Target struct {
 	invalidate script
 }
 
-// Open checks the configuration. It connects to nothing: a node starts while its Redis is down.
+// Open checks the configuration. It connects to nothing: a node starts while its Redis is down. It silences the client library's process-wide
+// log, which writes to standard error what the caller gets as an error anyway.
 func Open(config Config) (*Target, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	logging.Disable()
 	return &Target{
 		config:     config,
 		client:     redis.NewClient(clientOptions(config)),

@@ -1,0 +1,94 @@
+package rediscache
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/quiescehq/quiesce/mapping"
+)
+
+func TestRead_ReturnsContentTypeAndTTLInOrder(t *testing.T) {
+	t.Parallel()
+	target := openTarget(t, shared, nil)
+	key := func(name string) string { return keyOf(t, name) }
+	shared.do(t, "SET", key("string"), "v", "PX", 60_000)
+	shared.do(t, "SET", key("empty"), "")
+	shared.do(t, "HSET", key("hash"), "a", "1", "b", "")
+	shared.do(t, "RPUSH", key("list"), "x")
+	request := func(name, typ string) KeyRequest { return KeyRequest{Key: key(name), Type: typ} }
+	actuals, err := target.Read(t.Context(), []KeyRequest{
+		request("list", mapping.TypeString),
+		request("string", mapping.TypeString),
+		request("absent", mapping.TypeString),
+		request("hash", mapping.TypeHash),
+		request("absent", mapping.TypeHash),
+		request("hash", mapping.TypeString),
+		request("string", mapping.TypeHash),
+		request("list", mapping.TypeHash),
+		request("empty", mapping.TypeString),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := []string{mapping.TypeOther, mapping.TypeString, mapping.TypeNone, mapping.TypeHash, mapping.TypeNone,
+		mapping.TypeHash, mapping.TypeString, mapping.TypeOther, mapping.TypeString}
+	for i, want := range types {
+		if actuals[i].Type != want {
+			t.Errorf("key %d is %q, want %q", i, actuals[i].Type, want)
+		}
+	}
+	if str := actuals[1]; string(str.Value) != "v" || str.TTLMillis <= 50_000 || str.TTLMillis > 60_000 {
+		t.Errorf("string is %+v", str)
+	}
+	fields := make(map[string]string)
+	for _, field := range actuals[3].Fields {
+		fields[field.Name] = string(field.Value)
+	}
+	if b, ok := fields["b"]; len(fields) != 2 || fields["a"] != "1" || b != "" || !ok {
+		t.Errorf("hash is %v", fields)
+	}
+	if actuals[3].TTLMillis != mapping.NoExpiry || actuals[2].TTLMillis != mapping.NoExpiry {
+		t.Errorf("TTL of a key without one: %d, of a missing key: %d", actuals[3].TTLMillis, actuals[2].TTLMillis)
+	}
+}
+
+func TestRead_SeesWhatApplyWrote(t *testing.T) {
+	t.Parallel()
+	target := openTarget(t, shared, nil)
+	var writes []Guarded
+	var requests []KeyRequest
+	for i := range batchKeysMax {
+		key := keyOf(t, strconv.Itoa(i))
+		writes = append(writes, withTTL(hash(key, 1, text("n", strconv.Itoa(i))), time.Minute))
+		requests = append(requests, KeyRequest{Key: key, Type: mapping.TypeHash})
+	}
+	apply(t, begin(t, target), writes...)
+	actuals, err := target.Read(t.Context(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, actual := range actuals {
+		if len(actual.Fields) != 1 || string(actual.Fields[0].Value) != strconv.Itoa(i) || actual.TTLMillis <= 0 {
+			t.Fatalf("key %d: %+v", i, actual)
+		}
+	}
+}
+
+func TestRead_LimitsAreRefused(t *testing.T) {
+	t.Parallel()
+	target := openTarget(t, shared, nil)
+	for name, requests := range map[string][]KeyRequest{
+		"keys": make([]KeyRequest, batchKeysMax+1),
+		"key":  {{Type: mapping.TypeHash}},
+		"type": {{Key: "k", Type: "list"}},
+	} {
+		if _, err := target.Read(t.Context(), requests); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if actuals, err := target.Read(t.Context(), nil); err != nil || len(actuals) != 0 {
+		t.Errorf("no keys: %v, %v", actuals, err)
+	}
+}

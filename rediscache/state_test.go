@@ -1,0 +1,155 @@
+package rediscache
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quiescehq/quiesce/mapping"
+)
+
+func TestBatch_ReplicaTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	target := openTarget(t, s, nil)
+	key := keyOf(t, "k")
+	batch := begin(t, target)
+	s.do(t, "REPLICAOF", "127.0.0.1", "1")
+	outcomes, err := batch.Apply(t.Context(), []Guarded{set(key, 1, "v")})
+	expectOver(t, err, ErrNotPrimary)
+	expectOutcome(t, outcomes, OutcomeUnknown)
+	batch.Close()
+	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrNotPrimary) {
+		t.Fatalf("begin on a replica: %v", err)
+	}
+	if identity, err := target.Identity(t.Context()); err != nil || identity.Role == RolePrimary {
+		t.Fatalf("identity %+v, %v", identity, err)
+	}
+	s.do(t, "REPLICAOF", "NO", "ONE")
+	expectOutcome(t, apply(t, begin(t, target), set(key, 1, "v")), OutcomeApplied)
+}
+
+func TestBatch_OutOfMemoryStopsWritesButNotRemovals(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--maxmemory-policy", "noeviction")
+	target := openTarget(t, s, nil)
+	kept, removed, invalidated := keyOf(t, "kept"), keyOf(t, "removed"), keyOf(t, "invalidated")
+	apply(t, begin(t, target), set(kept, 1, "old"), set(removed, 1, "old"), set(invalidated, 1, "old"))
+	s.do(t, "CONFIG", "SET", "maxmemory", "1")
+
+	for _, guarded := range []Guarded{set(kept, 2, "new"), hash(keyOf(t, "hash"), 2, text("a", "1"))} {
+		batch := begin(t, target)
+		outcomes, err := batch.Apply(t.Context(), []Guarded{guarded})
+		expectOver(t, err, ErrOutOfMemory)
+		expectOutcome(t, outcomes, OutcomeUnknown)
+		batch.Close()
+	}
+	if got, guard := s.get(t, kept), s.fields(t, guardOf(kept))["t"]; got != "old" || guard != "1" {
+		t.Fatalf("half a write: value %q, guard %s", got, guard)
+	}
+	expectOutcome(t, apply(t, begin(t, target), del(removed, 2)), OutcomeApplied)
+	invalidate(t, target, invalidated)
+	if s.exists(t, removed) || s.exists(t, invalidated) {
+		t.Fatal("a removal needs no memory")
+	}
+}
+
+func TestBatch_BusyServerSnoozes(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--busy-reply-threshold", "20")
+	target := openTarget(t, s, nil)
+	batch := begin(t, target)
+	var group errgroup.Group
+	group.Go(func() error {
+		err := s.control.Eval(t.Context(), "while true do end", nil).Err()
+		if err == nil || !strings.Contains(err.Error(), "killed") {
+			return errors.Join(errors.New("the endless script ended by itself"), err)
+		}
+		return nil
+	})
+	eventually(t, "busy", func() bool {
+		err := s.control.Get(t.Context(), "k").Err()
+		return err != nil && strings.HasPrefix(err.Error(), "BUSY")
+	})
+	_, err := batch.Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
+	expectOver(t, err, ErrSnooze)
+	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrSnooze) {
+		t.Fatalf("begin: %v", err)
+	}
+	s.do(t, "SCRIPT", "KILL")
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBatch_LoadingServerSnoozes(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+	target := openTarget(t, s, nil)
+	batch := begin(t, target)
+	s.do(t, "DEBUG", "POPULATE", "20000")
+	s.do(t, "CONFIG", "SET", "key-load-delay", "200") // microseconds for a key: four seconds in all, unless ended below
+	var group errgroup.Group
+	group.Go(func() error {
+		loader := redis.NewClient(&redis.Options{Addr: s.addr, ReadTimeout: -1, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+		return errors.Join(loader.Do(t.Context(), "DEBUG", "RELOAD").Err(), loader.Close())
+	})
+	eventually(t, "loading", func() bool {
+		err := s.control.Get(t.Context(), "k").Err()
+		return err != nil && strings.HasPrefix(err.Error(), "LOADING")
+	})
+	_, err := batch.Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
+	expectOver(t, err, ErrSnooze)
+	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrSnooze) {
+		t.Fatalf("begin: %v", err)
+	}
+	if _, err := target.Read(t.Context(), []KeyRequest{{Key: "k", Type: mapping.TypeString}}); !errors.Is(err, ErrSnooze) {
+		t.Fatalf("read: %v", err)
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	expectOutcome(t, apply(t, begin(t, target), set(keyOf(t, "k"), 1, "v")), OutcomeApplied)
+}
+
+func TestTarget_AccountsAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	acl := filepath.Join(t.TempDir(), "users.acl")
+	const users = "user default on nopass ~* &* +@all\nuser reader on >secret ~* +@read +hello +time +info\n"
+	if err := os.WriteFile(acl, []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := ownServer(t, "--aclfile", acl)
+	wrong := openTarget(t, s, func(c *Config) { c.Username, c.Password = "reader", "wrong" })
+	if _, err := wrong.Begin(t.Context()); !errors.Is(err, ErrDenied) {
+		t.Fatalf("wrong password: %v", err)
+	}
+	reader := openTarget(t, s, func(c *Config) { c.Username, c.Password = "reader", "secret" })
+	if _, err := reader.Read(t.Context(), []KeyRequest{{Key: "k", Type: mapping.TypeString}}); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	_, err := begin(t, reader).Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
+	expectOver(t, err, ErrDenied)
+}
+
+func TestTarget_IdentityNamesTheServer(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--maxmemory-policy", "allkeys-lru")
+	target := openTarget(t, s, nil)
+	identity, err := target.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(identity.RunID) != 40 || len(identity.ReplID) != 40 || identity.Role != RolePrimary || identity.Version == "" ||
+		identity.MaxMemoryPolicy != "allkeys-lru" || identity.Loading {
+		t.Fatalf("%+v", identity)
+	}
+	if batch := begin(t, target); batch.Identity().RunID != identity.RunID {
+		t.Fatalf("batch is on %+v", batch.Identity())
+	}
+}
