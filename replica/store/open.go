@@ -8,7 +8,6 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 	"go.etcd.io/bbolt"
 
 	"github.com/quiescehq/quiesce/transport/raftlog"
@@ -77,7 +76,7 @@ func (s *Stores) openWAL(cfg Config) (raft.LogStore, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	meta := &metadb.BoltMetaDB{}
+	meta := &walMeta{}
 	log, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(raftlog.New(cfg.Logger)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrDamaged, dir, err), meta.Close())
