@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
+	walfs "github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/segment"
 	"go.etcd.io/bbolt"
 
 	"github.com/quiescehq/quiesce/transport/raftlog"
@@ -76,11 +78,13 @@ func (s *Stores) openWAL(cfg Config) (raft.LogStore, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	meta := &walMeta{}
-	log, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(raftlog.New(cfg.Logger)))
+	files := segment.NewFiler(dir, walfs.New())
+	meta, filer := &walMeta{filer: files}, &rotationFiler{SegmentFiler: files}
+	log, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentFiler(filer),
+		wal.WithSegmentSize(cfg.SegmentBytes), wal.WithLogger(raftlog.New(cfg.Logger)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrDamaged, dir, err), meta.Close())
 	}
 	s.closers = append(s.closers, meta.Close, log.Close)
-	return log, nil
+	return &walLogs{WAL: log, filer: filer}, nil
 }
