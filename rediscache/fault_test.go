@@ -164,8 +164,12 @@ func TestApply_LatePacketIsRefusedByTheDeadline(t *testing.T) {
 			s.signal(t, syscall.SIGSTOP)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*short)
 			defer cancel()
+			started := time.Now()
 			outcomes, err := batch.Apply(ctx, []Guarded{set(key, 1, "late")})
 			expectOver(t, err, context.DeadlineExceeded)
+			if took := time.Since(started); took >= readTimeout {
+				t.Fatalf("the caller's deadline was ignored for %v", took)
+			}
 			expectOutcome(t, outcomes, OutcomeUnknown)
 			s.signal(t, syscall.SIGCONT)
 			eventually(t, "the late call was run", func() bool {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/quiescehq/quiesce/mapping"
 )
 
@@ -73,6 +75,24 @@ func TestRead_SeesWhatApplyWrote(t *testing.T) {
 		if len(actual.Fields) != 1 || string(actual.Fields[0].Value) != strconv.Itoa(i) || actual.TTLMillis <= 0 {
 			t.Fatalf("key %d: %+v", i, actual)
 		}
+	}
+}
+
+func TestRead_KeyThatChangedBetweenRepliesIsWhatTheFirstOneSaw(t *testing.T) {
+	t.Parallel()
+	target := openTarget(t, shared, nil)
+	key := keyOf(t, "k")
+	shared.do(t, "SET", key, "v")
+	actuals := make([]mapping.Actual, 1)
+	if err := target.classifyOdd(t.Context(), []KeyRequest{{Key: key, Type: mapping.TypeString}}, []int{0}, actuals); err != nil {
+		t.Fatal(err)
+	}
+	if actuals[0].Type != mapping.TypeOther {
+		t.Errorf("a key that was of another type a moment ago is %q", actuals[0].Type)
+	}
+	expired := keyRead{value: redis.NewStringResult("v", nil), ttl: redis.NewDurationResult(pttlMissing, nil)}
+	if actual, err := expired.actual(); err != nil || actual.Type != mapping.TypeNone || actual.Value != nil {
+		t.Errorf("a key that expired under the read is %+v, %v", actual, err)
 	}
 }
 

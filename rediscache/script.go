@@ -24,8 +24,9 @@ func newScript(source string) script {
 // The keys' own writes start with one that Redis refuses when it is out of memory or not writable, before anything was changed; only a
 // removal passes in spite of missing memory, which is what one wants of it.
 const applySource = `
+local call = redis.call
 local begin, deadline, notBefore, guardTTL = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local late = now > deadline or now < notBefore
 
@@ -34,11 +35,11 @@ local function olderOrSame(token, current)
 end
 
 local function expire(key, ttl)
-  if ttl == '0' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, ttl) end
+  if ttl == '0' then call('PERSIST', key) else call('PEXPIRE', key, ttl) end
 end
 
 local function isOrMissing(key, wanted)
-  local found = redis.call('TYPE', key).ok
+  local found = call('TYPE', key).ok
   return found == 'none' or found == wanted
 end
 
@@ -46,33 +47,33 @@ local ops = {}
 
 function ops.set(key, ttl, first)
   if not isOrMissing(key, 'string') then return false end
-  if ttl == '0' then redis.call('SET', key, ARGV[first]) else redis.call('SET', key, ARGV[first], 'PX', ttl) end
+  if ttl == '0' then call('SET', key, ARGV[first]) else call('SET', key, ARGV[first], 'PX', ttl) end
   return true
 end
 
 function ops.hash(key, ttl, first, values, removed)
   if not isOrMissing(key, 'hash') then return false end
-  if values > 0 then redis.call('HSET', key, unpack(ARGV, first, first + values - 1)) end
-  if removed > 0 then redis.call('HDEL', key, unpack(ARGV, first + values, first + values + removed - 1)) end
+  if values > 0 then call('HSET', key, unpack(ARGV, first, first + values - 1)) end
+  if removed > 0 then call('HDEL', key, unpack(ARGV, first + values, first + values + removed - 1)) end
   expire(key, ttl)
   return true
 end
 
 function ops.del(key)
-  redis.call('UNLINK', key)
+  call('UNLINK', key)
   return true
 end
 
 local function write(key, guard, token, op, ttl, first, values, removed)
   if late then return -2 end
-  local state = redis.pcall('HMGET', guard, 't', 'b')
+  local state = redis.pcall('HMGET', guard, 't', 'b', 'l', 'x')
   if state.err then return -4 end
   if state[2] and begin <= tonumber(state[2]) then return -3 end
   if olderOrSame(token, state[1]) then return 0 end
   if not ops[op](key, ttl, first, values, removed) then return -4 end
-  redis.call('HSET', guard, 't', token)
-  redis.call('HDEL', guard, 'l', 'x')
-  redis.call('PEXPIRE', guard, guardTTL)
+  call('HSET', guard, 't', token)
+  if state[3] or state[4] then call('HDEL', guard, 'l', 'x') end
+  call('PEXPIRE', guard, guardTTL)
   return 1
 end
 

@@ -47,7 +47,12 @@ func TestBatch_OutOfMemoryStopsWritesButNotRemovals(t *testing.T) {
 		outcomes, err := batch.Apply(t.Context(), []Guarded{guarded})
 		expectOver(t, err, ErrOutOfMemory)
 		expectOutcome(t, outcomes, OutcomeUnknown)
+		_, err = batch.Apply(t.Context(), []Guarded{del(removed, 9)})
+		expectOver(t, err, ErrOutOfMemory)
 		batch.Close()
+	}
+	if !s.exists(t, removed) {
+		t.Fatal("a batch that is over went on")
 	}
 	if got, guard := s.get(t, kept), s.fields(t, guardOf(kept))["t"]; got != "old" || guard != "1" {
 		t.Fatalf("half a write: value %q, guard %s", got, guard)
@@ -61,7 +66,7 @@ func TestBatch_OutOfMemoryStopsWritesButNotRemovals(t *testing.T) {
 
 func TestBatch_BusyServerSnoozes(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t, "--busy-reply-threshold", "20")
+	s := ownServer(t, "--lua-time-limit", "20")
 	target := openTarget(t, s, nil)
 	batch := begin(t, target)
 	var group errgroup.Group
@@ -111,6 +116,7 @@ func TestBatch_LoadingServerSnoozes(t *testing.T) {
 	if _, err := target.Read(t.Context(), []KeyRequest{{Key: "k", Type: mapping.TypeString}}); !errors.Is(err, ErrSnooze) {
 		t.Fatalf("read: %v", err)
 	}
+	s.do(t, "CONFIG", "SET", "key-load-delay", "0")
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
