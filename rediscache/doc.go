@@ -36,6 +36,13 @@
 // The constants in config.go. A script call carries many keys, since one call a key is half as fast, but is cut by count and bytes, since
 // a running script blocks every client of the server.
 //
+// The bytes of a Read are bounded only by what the keys hold: choose fewer keys where values are large.
+//
+// # Account
+//
+// The Redis account needs its keys and guards (~pattern) and: hello time info evalsha script|load type get hgetall pttl set hset hdel hget
+// hmget unlink persist pexpire, and select for a database other than 0.
+//
 // # Not here
 //
 // Values from a server that lost writes (failover, restart without a log) come back without their guards: Identity lets the caller see it,

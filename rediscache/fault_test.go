@@ -146,6 +146,31 @@ func TestBegin_NothingListensIsUnreachable(t *testing.T) {
 	}
 }
 
+// The client's pool answers from memory after as many refused dials as it has connections, and dials in the background.
+func TestBegin_ReachesAServerThatComesBack(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	target := openTarget(t, s, nil)
+	begin(t, target).Close()
+	s.kill()
+	for range 2 * poolConnsMax {
+		if _, err := target.Begin(t.Context()); !errors.Is(err, ErrUnreachable) {
+			t.Fatal(err)
+		}
+	}
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "reachable", func() bool {
+		batch, err := target.Begin(t.Context())
+		if err != nil {
+			return false
+		}
+		batch.Close()
+		return true
+	})
+}
+
 // A stopped server keeps the packet in its socket and runs it when it wakes, long after the sender gave up.
 func TestApply_LatePacketIsRefusedByTheDeadline(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -141,6 +142,34 @@ func TestTarget_AccountsAreRefusedByName(t *testing.T) {
 	}
 	_, err := begin(t, reader).Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
 	expectOver(t, err, ErrDenied)
+}
+
+// The list is doc.go's. SCRIPT FLUSH makes the account load the scripts itself.
+func TestTarget_DocumentedAccountSuffices(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	commands := "hello time info evalsha script|load type get hgetall pttl set hset hdel hget hmget unlink persist pexpire"
+	rules := []any{"ACL", "SETUSER", "cache", "on", ">secret", "~*", "-@all"}
+	for command := range strings.FieldsSeq(commands) {
+		rules = append(rules, "+"+command)
+	}
+	s.do(t, rules...)
+	s.do(t, "SCRIPT", "FLUSH")
+	target := openTarget(t, s, func(c *Config) { c.Username, c.Password = "cache", "secret" })
+	str, hsh := keyOf(t, "string"), keyOf(t, "hash")
+	batch := begin(t, target)
+	expectOutcome(t, apply(t, batch, set(str, 1, "v"), hash(hsh, 1, text("a", "1"), null("b")), withTTL(hash(hsh, 2, null("c")), time.Minute), del(str, 2)),
+		OutcomeApplied, OutcomeApplied, OutcomeApplied, OutcomeApplied)
+	requests := []KeyRequest{{Key: hsh, Type: mapping.TypeHash}, {Key: hsh, Type: mapping.TypeString}, {Key: str, Type: mapping.TypeString}}
+	if _, err := target.Read(t.Context(), requests); err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Invalidate(t.Context(), pair(hsh)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Identity(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestTarget_IdentityNamesTheServer(t *testing.T) {
