@@ -104,15 +104,22 @@ for fd in /dev/fd/*; do fd=${fd##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-" 2>/d
 record() { printf "%s\n" "$1" >"$2.new" && mv "$2.new" "$2"; }
 '
 
-session() { if command -v setsid >/dev/null; then setsid "$@"; else nohup "$@"; fi; }
+# detach LOG COMMAND... becomes COMMAND in a session of its own. Call it in the background: the redirections must bind the
+# background shell itself, which would otherwise keep the caller's descriptors open for as long as the daemon lives.
+detach() {
+	local session=nohup
+	command -v setsid >/dev/null && session=setsid
+	exec </dev/null >>"$1" 2>&1
+	shift
+	exec "$session" "$@"
+}
 
 # spawn PIDFILE FOLDER LOG COMMAND... starts a daemon of ours.
 spawn() {
 	local pidfile=$1 folder=$2 log=$3
 	shift 3
 	rm -f "$pidfile"
-	session bash -c "$DETACH"'record $$ "$2"; shift 2; exec "$@"' spawn "$folder" "$pidfile" "$@" \
-		</dev/null >>"$log" 2>&1 &
+	detach "$log" bash -c "$DETACH"'record $$ "$2"; shift 2; exec "$@"' spawn "$folder" "$pidfile" "$@" &
 	wait_until 10 test -s "$pidfile" || die $EXIT_FAILED "$1 could not be started; see $log."
 }
 
@@ -121,9 +128,9 @@ spawn_watched() {
 	local pidfile=$1 exitfile=$2 folder=$3 log=$4
 	shift 4
 	rm -f "$pidfile" "$exitfile"
-	session bash -c "$DETACH"'pidfile=$2 exitfile=$3; shift 3
+	detach "$log" bash -c "$DETACH"'pidfile=$2 exitfile=$3; shift 3
 		"$@" & record $! "$pidfile"; wait $!; code=$?; cd /; record "$code" "$exitfile" 2>/dev/null' \
-		watch "$folder" "$pidfile" "$exitfile" "$@" </dev/null >>"$log" 2>&1 &
+		watch "$folder" "$pidfile" "$exitfile" "$@" &
 	wait_until 10 test -s "$pidfile" || die $EXIT_FAILED "$1 could not be started; see $log."
 }
 
