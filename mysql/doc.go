@@ -30,7 +30,7 @@
 //
 // # Limits
 //
-// BatchRowsMax and ChunkRowsMax rows a call, readBytesMax bytes of values a call. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
+// BatchRowsMax and ChunkRowsMax rows a call, 64 MiB of values a call. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
 // (wsrep_sync_wait is not set). Point a source at the primary.
 //
 // # Not here

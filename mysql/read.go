@@ -16,8 +16,8 @@ const (
 	// ChunkRowsMax bounds the rows of one ReadChunk.
 	ChunkRowsMax = 5_000
 
-	readBytesMax = 64 << 20
-	proofColumns = 2
+	readBytesMaxDefault = 64 << 20
+	proofColumns        = 2
 )
 
 // ReadRows reads the rows of the given canonical keys in one statement. The result holds the rows that exist, by [mapping.EncodePK]; a key without an entry has no row on the
@@ -40,7 +40,7 @@ func (s *Source) ReadRows(ctx context.Context, m *mapping.Mapping, pks [][]strin
 		return nil, err
 	}
 	if !whole {
-		return nil, fmt.Errorf("source %s: %w: more than %d bytes in %d rows", s.name, ErrBatchTooLarge, readBytesMax, len(pks))
+		return nil, fmt.Errorf("source %s: %w: more than %d bytes in %d rows", s.name, ErrBatchTooLarge, s.readBytesMax, len(pks))
 	}
 	return found, nil
 }
@@ -85,14 +85,14 @@ func (s *Source) read(ctx context.Context, m *mapping.Mapping, statement string,
 	if err := s.checkTypes(m, rows); err != nil {
 		return false, err
 	}
-	whole, err = scan(m, rows, take)
+	whole, err = scan(m, rows, s.readBytesMax, take)
 	if !whole {
 		cancel() // ends the connection: Close would read what is left of the answer
 	}
 	return whole, s.wrap(ctx, err)
 }
 
-func scan(m *mapping.Mapping, rows *sql.Rows, take func(mapping.Row)) (whole bool, err error) {
+func scan(m *mapping.Mapping, rows *sql.Rows, bytesMax int, take func(mapping.Row)) (whole bool, err error) {
 	keys, values := len(m.PrimaryKey()), len(m.Columns())
 	raw := make([]sql.RawBytes, proofColumns+keys+values)
 	dest := make([]any, len(raw))
@@ -114,7 +114,7 @@ func scan(m *mapping.Mapping, rows *sql.Rows, take func(mapping.Row)) (whole boo
 		for _, cell := range raw[proofColumns:] {
 			bytes += len(cell)
 		}
-		if bytes > readBytesMax && taken > 0 {
+		if bytes > bytesMax && taken > 0 {
 			return false, nil
 		}
 		taken++

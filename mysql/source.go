@@ -34,6 +34,7 @@ type Source struct {
 	name         string
 	database     string
 	queryTimeout time.Duration
+	readBytesMax int
 	pool         *sql.DB
 }
 
@@ -62,7 +63,7 @@ func Open(cfg Config) (*Source, error) {
 	pool.SetMaxIdleConns(cfg.ConnectionsMax)
 	pool.SetConnMaxIdleTime(connectionIdleMax)
 	pool.SetConnMaxLifetime(connectionLifeMax)
-	return &Source{name: cfg.Name, database: session.DBName, queryTimeout: cfg.QueryTimeout, pool: pool}, nil
+	return &Source{name: cfg.Name, database: session.DBName, queryTimeout: cfg.QueryTimeout, readBytesMax: readBytesMaxDefault, pool: pool}, nil
 }
 
 // parseDSN fixes everything of the session that decides how a value is printed. It withholds the driver's own error, which may quote a piece of the DSN.
