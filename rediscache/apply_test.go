@@ -227,14 +227,14 @@ func TestApply_BatchLargerThanOneScriptCall(t *testing.T) {
 		writes[i] = set(keyOf(t, strconv.Itoa(i)), 1, strconv.Itoa(i))
 	}
 	writes[500].Write.Value = []byte(strings.Repeat("x", scriptBytesMax+1))
-	writes[501] = writes[499]
+	shared.do(t, "HSET", writes[501].Write.Key, "a", "1")
 	for i, outcome := range apply(t, begin(t, target), writes...) {
 		want := OutcomeApplied
 		if i == 501 {
-			want = OutcomeSuperseded
+			want = OutcomeWrongType
 		}
 		if outcome != want {
-			t.Fatalf("outcome %d is %v", i, outcome)
+			t.Fatalf("outcome %d is %v, want %v", i, outcome, want)
 		}
 	}
 	if got := shared.get(t, keyOf(t, "999")); got != "999" {

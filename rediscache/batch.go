@@ -69,7 +69,8 @@ func (b *Batch) start(ctx context.Context) error {
 func (b *Batch) Identity() Identity { return b.identity }
 
 // Apply writes what the guards allow, at most 1,000 keys. The outcomes stand in the order of writes, also beside an error: those that were
-// read before it are final. After an error, except ErrInvalid, the Batch is over.
+// read before it are final. After an error, except ErrInvalid, the Batch is over. Where writes share a key the greatest token wins, in
+// whatever order they run.
 func (b *Batch) Apply(ctx context.Context, writes []Guarded) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(writes))
 	if err := validateWrites(writes); err != nil {
