@@ -36,7 +36,7 @@ const (
 type wireEntry struct {
 	_   struct{} `cbor:",toarray"`
 	Now uint64
-	Ops []wireOp
+	Ops []cbor.RawMessage // wireOp
 }
 
 type wireOp struct {
@@ -69,7 +69,7 @@ func mustDec() cbor.DecMode {
 		IndefLength:       cbor.IndefLengthForbidden,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		MaxNestedLevels:   16,
-		MaxArrayElements:  entryOpsMax * 16,
+		MaxArrayElements:  EntryOpsMax * 16,
 	}.DecMode()
 	if err != nil {
 		panic(err)
@@ -86,17 +86,34 @@ func encode(v any) []byte {
 	return b
 }
 
-// EncodeEntry gives the bytes of an entry for the log.
-func EncodeEntry(e Entry) []byte {
-	w := wireEntry{Now: e.Now, Ops: make([]wireOp, len(e.Ops))}
-	for i, op := range e.Ops {
-		w.Ops[i] = wireOp{Kind: op.Command.kind(), Version: commandVersion, Body: encode(op.Command), Key: op.Key}
+// EncodedOp is one op in the form in which entries carry it.
+type EncodedOp []byte
+
+// Encode prepares an op for JoinEntry. Callers do it side by side, so that the one goroutine that builds entries only copies bytes.
+func (op Op) Encode() EncodedOp {
+	return encode(wireOp{Kind: op.Command.kind(), Version: commandVersion, Body: encode(op.Command), Key: op.Key})
+}
+
+// JoinEntry gives the bytes of an entry for the log.
+func JoinEntry(now uint64, ops []EncodedOp) []byte {
+	w := wireEntry{Now: now, Ops: make([]cbor.RawMessage, len(ops))}
+	for i, op := range ops {
+		w.Ops[i] = cbor.RawMessage(op)
 	}
 	body := encode(w)
 	out := make([]byte, entryHeaderSize, entryHeaderSize+len(body))
 	out[0] = entryFormat
 	binary.BigEndian.PutUint32(out[1:], crc32.Checksum(body, castagnoli))
 	return append(out, body...)
+}
+
+// EncodeEntry is JoinEntry over the ops of an entry.
+func EncodeEntry(e Entry) []byte {
+	ops := make([]EncodedOp, len(e.Ops))
+	for i, op := range e.Ops {
+		ops[i] = op.Encode()
+	}
+	return JoinEntry(e.Now, ops)
 }
 
 // DecodeEntry is the inverse of EncodeEntry. Its errors wrap ErrDamagedEntry or ErrUnknownKind.
@@ -113,7 +130,11 @@ func DecodeEntry(b []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: %v", ErrDamagedEntry, err)
 	}
 	e := Entry{Now: w.Now, Ops: make([]Op, 0, len(w.Ops))}
-	for _, op := range w.Ops {
+	for _, raw := range w.Ops {
+		var op wireOp
+		if err := decMode.Unmarshal(raw, &op); err != nil {
+			return Entry{}, fmt.Errorf("%w: %v", ErrDamagedEntry, err)
+		}
 		c, err := decodeCommand(op)
 		if err != nil {
 			return Entry{}, err

@@ -87,7 +87,7 @@ func (s *State) indexStored(key string, v storedResult) {
 	if v.Client != "" {
 		s.clients.add(pair{group: v.Client, num: v.Seq, name: key})
 	}
-	s.timers.tree.Set(timer{due: v.Until, what: timerStored, id: v.Order})
+	s.setTimer(timer{due: v.Until, what: timerStored, id: v.Order})
 }
 
 func (s *State) forget(key string) {
@@ -97,7 +97,7 @@ func (s *State) forget(key string) {
 	}
 	s.stored.delete(key)
 	s.storedAge.delete(v.Order)
-	s.timers.tree.Delete(timer{due: v.Until, what: timerStored, id: v.Order})
+	s.dropTimer(timer{due: v.Until, what: timerStored, id: v.Order})
 	if v.Client != "" {
 		s.clients.remove(pair{group: v.Client, num: v.Seq, name: key})
 	}

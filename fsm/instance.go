@@ -131,7 +131,7 @@ func (s *State) moveInstance(v Instance, to InstanceState) Instance {
 	v = s.remember(v)
 	if !to.live() {
 		v.KeptUntil = s.counters.Now + instanceKeepMs
-		s.timers.tree.Set(timer{due: v.KeptUntil, what: timerInstance, key: v.ID})
+		s.setTimer(timer{due: v.KeptUntil, what: timerInstance, key: v.ID})
 		s.members.remove(pair{group: v.Service, num: v.Incarnation, name: v.ID})
 	}
 	s.instances.set(v.ID, v)
@@ -153,7 +153,7 @@ func (s *State) indexInstance(v Instance) {
 	if v.State.live() {
 		s.members.add(pair{group: v.Service, num: v.Incarnation, name: v.ID})
 	} else {
-		s.timers.tree.Set(timer{due: v.KeptUntil, what: timerInstance, key: v.ID})
+		s.setTimer(timer{due: v.KeptUntil, what: timerInstance, key: v.ID})
 	}
 	if v.State == InstanceQueued {
 		s.drains.add(pair{group: v.Service, num: v.Ticket, name: v.ID})

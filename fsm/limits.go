@@ -4,7 +4,7 @@ package fsm
 const (
 	TokenMax = 1<<53 - 1 // tokens and revisions stay exact as JSON numbers
 
-	entryOpsMax = 4096 // commands in one entry, and 16 times as many elements in one array of it
+	EntryOpsMax = 4096 // commands in one entry, and 16 times as many elements in one array of it
 
 	NameBytesMax      = 256 // names of locks, sessions, owners
 	IDBytesMax        = 64

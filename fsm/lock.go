@@ -106,13 +106,21 @@ func (s *State) indexTicket(t Ticket) {
 		s.waits.add(pair{group: t.Session, num: t.ID})
 	}
 	if t.Until != 0 {
-		s.timers.tree.Set(timer{due: t.Until, what: timerTicket, id: t.ID})
+		s.setTimer(t.timer())
 	}
+}
+
+func (t Ticket) timer() timer {
+	what := timerKept
+	if t.State == TicketWaiting || t.State == TicketGranted {
+		what = timerTicket
+	}
+	return timer{due: t.Until, what: what, id: t.ID}
 }
 
 // moveTicket stores a ticket in another state. Until is the deadline that the new state has, 0 for none.
 func (s *State) moveTicket(t Ticket, to TicketState, until uint64) {
-	s.timers.tree.Delete(timer{due: t.Until, what: timerTicket, id: t.ID})
+	s.dropTimer(t.timer())
 	if t.State == TicketWaiting {
 		s.queues.remove(pair{group: t.Lock, num: t.ID})
 		s.waits.remove(pair{group: t.Session, num: t.ID})

@@ -69,7 +69,7 @@ func (c MarkLeaving) apply(s *State) Result {
 	n.LeavingUntil = s.counters.Now + c.WithinMs
 	n.Index = s.nextRevision()
 	s.nodes.set(n.ID, n)
-	s.timers.tree.Set(timer{due: n.LeavingUntil, what: timerLeaving, key: n.ID})
+	s.setTimer(timer{due: n.LeavingUntil, what: timerLeaving, key: n.ID})
 	return Result{}
 }
 

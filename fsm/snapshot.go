@@ -107,7 +107,7 @@ func (s *State) reindex() {
 	s.dead.ascend("", func(_ string, v DeadLetter) bool { s.buried[v.Mapping]++; return true })
 	s.nodes.ascend("", func(id string, n Node) bool {
 		if n.LeavingUntil != 0 {
-			s.timers.tree.Set(timer{due: n.LeavingUntil, what: timerLeaving, key: id})
+			s.setTimer(timer{due: n.LeavingUntil, what: timerLeaving, key: id})
 		}
 		return true
 	})

@@ -21,7 +21,8 @@ type State struct {
 	passes    *table[uint64, Pass]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
-	timers   timers
+	timers   timers // housekeeping
+	urgent   timers // deadlines that somebody waits for
 	queues   index          // lock name / ticket
 	holdings index          // session / lock name
 	waits    index          // session / ticket
@@ -70,7 +71,7 @@ func New() *State {
 	s.events = newTable[string, Event]("events", &s.changes)
 	s.dead = newTable[string, DeadLetter]("dead", &s.changes)
 	s.passes = newTable[uint64, Pass]("passes", &s.changes)
-	s.timers = newTimers()
+	s.timers, s.urgent = newTimers(), newTimers()
 	s.queues, s.holdings, s.waits, s.clients = newIndex(), newIndex(), newIndex(), newIndex()
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
 	s.pending, s.buried = map[string]int{}, map[string]int{}

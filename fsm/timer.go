@@ -16,7 +16,8 @@ type timer struct {
 type timerKind uint8
 
 const (
-	timerTicket timerKind = iota + 1 // wait deadline, claim deadline or end of keeping, by the ticket's state
+	timerTicket timerKind = iota + 1 // end of a wait or of a claim
+	timerKept                        // an ended ticket has been kept long enough
 	timerStored                      // an idempotency result ends its window
 	timerLeaving
 	timerInstance // an ended instance has been kept long enough
@@ -42,26 +43,54 @@ func timerLess(a, b timer) bool {
 	return a.key < b.key
 }
 
-// NextDeadline is the cluster time of the earliest pending deadline. While there is one the leader logs ticks.
+// NextDeadline is the cluster time of the earliest deadline that is housekeeping. The leader may let it pass a little.
 func (s *State) NextDeadline() (uint64, bool) {
 	t, ok := s.timers.tree.Min()
 	return t.due, ok
 }
 
+// NextWaitDeadline is the cluster time of the earliest deadline that somebody waits for.
+func (s *State) NextWaitDeadline() (uint64, bool) {
+	t, ok := s.urgent.tree.Min()
+	return t.due, ok
+}
+
+func (t timer) of(s *State) timers {
+	if t.what == timerTicket {
+		return s.urgent
+	}
+	return s.timers
+}
+
+func (s *State) setTimer(t timer)  { t.of(s).tree.Set(t) }
+func (s *State) dropTimer(t timer) { t.of(s).tree.Delete(t) }
+
+// dueTimer takes the earliest deadline that has come, of both kinds.
+func (s *State) dueTimer() (timer, bool) {
+	t, ok := s.timers.tree.Min()
+	if u, urgent := s.urgent.tree.Min(); urgent && (!ok || timerLess(u, t)) {
+		t, ok = u, true
+	}
+	if !ok || t.due > s.counters.Now {
+		return timer{}, false
+	}
+	s.dropTimer(t)
+	return t, true
+}
+
 func (s *State) fireTimers() {
 	for {
-		t, ok := s.timers.tree.Min()
-		if !ok || t.due > s.counters.Now {
+		t, ok := s.dueTimer()
+		if !ok {
 			return
 		}
-		s.timers.tree.Delete(t)
 		s.step(func() Result { s.fire(t); return Result{} })
 	}
 }
 
 func (s *State) fire(t timer) {
 	switch t.what {
-	case timerTicket:
+	case timerTicket, timerKept:
 		s.ticketDue(t.id)
 	case timerStored:
 		s.storedDue(t.id)

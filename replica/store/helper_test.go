@@ -98,8 +98,15 @@ func eachKind(t *testing.T, test func(t *testing.T, kind Kind)) {
 
 // counter is the smallest FSM that can tell a lost entry: it counts them.
 type counter struct {
-	mu sync.Mutex
-	n  uint64
+	mu       sync.Mutex
+	n        uint64
+	restored int
+}
+
+func (c *counter) restores() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.restored
 }
 
 func (c *counter) Apply(*raft.Log) any {
@@ -122,6 +129,7 @@ func (c *counter) Restore(r io.ReadCloser) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n = uint64(len(raw))
+	c.restored++
 	return err
 }
 

@@ -74,6 +74,7 @@ type Stores struct {
 
 	mu       sync.Mutex
 	identity Identity
+	forming  []byte // of a folder in memory
 }
 
 // Open takes the data folder for this process and opens what is in it, or makes a new one.

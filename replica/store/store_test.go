@@ -107,6 +107,19 @@ func TestOpen_DamagedDatabaseIsASentenceNotAPanic(t *testing.T) {
 	}
 }
 
+func TestOpen_CrashWhileFoundingIsNoDamage(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, kind Kind) {
+		cfg := testConfig(t, t.TempDir(), kind)
+		s := openIn(t, cfg)
+		noError(t, os.Remove(filepath.Join(cfg.Dir, identityFile))) // it is the last thing written
+		cfg.Dir = crashed(t, cfg.Dir)
+		if again := openIn(t, cfg); again.Identity().Incarnation == s.Identity().Incarnation {
+			t.Fatal("an identity out of nothing")
+		}
+	})
+}
+
 func TestOpen_FailedOpenLeavesTheFolderFree(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t, t.TempDir(), WAL)
