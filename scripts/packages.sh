@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2030,SC2031,SC2034,SC2178 # arrays are filled in for the caller by name
 # Where the MariaDB/MySQL and Redis/Valkey programs come from. Sourced by services.sh, never executed.
 #
 # In this order: what MYSQLD= and REDIS_SERVER= name; what is installed; what was unpacked before; the system's package
@@ -144,16 +144,18 @@ install_with_brew() { brew install mariadb redis; }
 apt_names() {
 	local -n names=$1
 	shift
-	local core client
+	local core client answer
 	names=()
 	if [[ -z $MYSQLD_PROGRAM ]]; then
-		core=$(LC_ALL=C apt-cache "$@" depends mariadb-server 2>/dev/null | sed -n 's/^ *|*Depends: \(mariadb-server-core[^ ]*\)$/\1/p' | head -n 1)
-		[[ -n $core ]] || return 1
+		answer=$(LC_ALL=C apt-cache "$@" depends mariadb-server 2>/dev/null) || return 1
+		[[ $answer =~ Depends:\ (mariadb-server-core[^[:space:]]*) ]] || return 1
+		core=${BASH_REMATCH[1]}
 		client=${core/server/client}
 		names+=("$core" "$client")
 	fi
 	if [[ -z $REDIS_PROGRAM ]]; then
-		LC_ALL=C apt-cache "$@" policy redis-server 2>/dev/null | grep -q 'Candidate: [0-9]' || return 1
+		answer=$(LC_ALL=C apt-cache "$@" policy redis-server 2>/dev/null) || return 1
+		[[ $answer =~ Candidate:\ [0-9] ]] || return 1
 		names+=(redis-server)
 	fi
 }
@@ -223,22 +225,32 @@ unpack_servers() {
 	return 1
 }
 
-# unpack_into FOLDER resolves against the installed packages without the servers themselves, so that one that is half
-# installed, or hidden on purpose, is downloaded all the same.
+# unpack_into FOLDER asks apt for what is missing, without its rights: its own lists when the system has none.
 unpack_into() (
 	staging=$1 packages=() MYSQLD_PROGRAM='' REDIS_PROGRAM='' # always both: the root is replaced as a whole
 	mkdir -p "$staging/root" "$staging/debs" "$staging/apt/lists/partial" "$staging/apt/cache/archives/partial"
-	awk 'BEGIN { RS = ""; ORS = "\n\n" } !/^Package: (mariadb|mysql|redis|valkey)/' /var/lib/dpkg/status >"$staging/apt/status"
-	options=(-o Dir::State::status="$staging/apt/status" -o Dir::Cache="$staging/apt/cache")
+	options=(-o Dir::Cache="$staging/apt/cache")
 	if ! apt_names packages "${options[@]}"; then
 		options+=(-o Dir::State::Lists="$staging/apt/lists")
-		apt-get -q "${options[@]}" update || return 1
+		apt-get -q "${options[@]}" update || true # the system's own hooks fail without rights; the next line judges
 		apt_names packages "${options[@]}" || return 1
 	fi
-	missing=$(LC_ALL=C apt-get -s "${options[@]}" install --no-install-recommends "${packages[@]}" | awk '/^Inst / { print $2 }') || return 1
+	missing=$(missing_packages) || return 1
+	cd "$staging/debs" || return 1
 	# shellcheck disable=SC2086 # one word a package
-	(cd "$staging/debs" && apt-get -q "${options[@]}" download $missing) || return 1
+	apt-get -q "${options[@]}" download $missing || return 1
 	for deb in "$staging"/debs/*.deb; do
 		dpkg-deb -x "$deb" "$staging/root" || return 1
 	done
 )
+
+# missing_packages prints the closure of what is not installed. The servers themselves are in it even where the system
+# has them, because whoever asks for unpacked ones wants those.
+missing_packages() {
+	local plan
+	awk 'BEGIN { RS = ""; ORS = "\n\n" } !/^Package: (mariadb-(server|client)|mysql-server|redis|valkey)/' \
+		/var/lib/dpkg/status >"$staging/apt/status"
+	plan=$(LC_ALL=C apt-get -s "${options[@]}" -o Dir::State::status="$staging/apt/status" install --no-install-recommends "${packages[@]}") ||
+		plan=$(LC_ALL=C apt-get -s "${options[@]}" install --no-install-recommends "${packages[@]}") || return 1
+	{ awk '/^Inst / { print $2 }' <<<"$plan" && printf '%s\n' "${packages[@]}"; } | sort -u
+}

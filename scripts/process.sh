@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2015,SC2016 # A && B || die is meant; single-quoted programs are for an inner bash
 # Processes, ports and folders that belong to one run. Sourced, never executed.
 #
 # A process is ours when its working folder lies inside the folder that the run owns. The kernel keeps that for us, so a
@@ -175,14 +175,20 @@ claim_folder() {
 	done
 }
 
-# sweep TOKEN ends what a run started and lost: every process that inherited QUIESCE_RUN=TOKEN, but for this script.
+# open_token NAME marks what this run starts from now on. A run inside a run adds its mark to the outer one's.
+open_token() {
+	RUN_TOKEN=$1.$$
+	export QUIESCE_RUN=${QUIESCE_RUN:+$QUIESCE_RUN/}$RUN_TOKEN
+}
+
+# sweep ends what the run started and lost: every process that inherited its mark, but for this script.
 sweep() {
-	local token=$1 environment pid
+	local environment pid
 	[[ -d /proc/self ]] || return 0
 	for environment in /proc/[0-9]*/environ; do
 		pid=${environment//[!0-9]/}
 		[[ $pid != "$$" && $pid != "$BASHPID" ]] || continue
-		grep -qzFx "QUIESCE_RUN=$token" "$environment" 2>/dev/null || continue
+		grep -qzE "^QUIESCE_RUN=(.*/)?${RUN_TOKEN//./\\.}(/|$)" "$environment" 2>/dev/null || continue
 		[[ $(readlink "/proc/$pid/exe") != */go ]] || continue # the toolchain's own helpers end by themselves
 		say "${0##*/}: ending process $pid, which the run left behind: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
 		kill -KILL "$pid" 2>/dev/null || true

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A private, throw-away pair of servers (MariaDB or MySQL, Redis or Valkey) on free loopback ports, with all their data
 # in one folder. Never the machine's own servers: nothing here talks to a process it did not start.
+# shellcheck disable=SC2031 # packages.sh sets its variables here, and other values only in subshells
 set -euo pipefail
 umask 077
 
@@ -86,9 +87,11 @@ create_pair() {
 	find_servers
 	remember_programs
 	trap end_servers EXIT
-	local log
-	log=$DIR/initialise.log
-	initialise_mysql >"$log" 2>&1 || { tail -n 5 "$log" >&2 && die $EXIT_UNAVAILABLE "$MYSQLD_PROGRAM cannot make a database in $DIR; see $log."; }
+	initialise_mysql >"$DIR/initialise.log" 2>&1 || {
+		tail -n 5 "$DIR/initialise.log" >&2
+		trap - EXIT # nothing runs yet
+		die $EXIT_UNAVAILABLE "$MYSQLD_PROGRAM cannot make a database in $DIR; see $DIR/initialise.log."
+	}
 	prepare_redis
 	start_on_free_port redis
 	start_on_free_port mysql
@@ -206,21 +209,28 @@ initialise_mysql() {
 	fi
 }
 
+# The installer does not quote its paths, so it sees ours through links that hold no space.
 initialise_mariadb() {
-	local installer near base=() folder with
+	local installer='' folder near base=() with links code=0
 	library_prefix with "$MYSQLD_PROGRAM"
 	folder=$(dirname "$(dirname "$MYSQLD_PROGRAM")")
 	for near in "$folder"/{bin,scripts}/{mariadb-install-db,mysql_install_db}; do
-		[[ -x $near ]] && break
+		if [[ -z $installer && -x $near ]]; then installer=$near; fi
 	done
-	installer=$near
-	[[ -x $installer ]] || installer=$(program mariadb-install-db mysql_install_db) || {
+	[[ -n $installer ]] || installer=$(program mariadb-install-db mysql_install_db) || {
 		printf 'mariadb-install-db is missing beside %s\n' "$MYSQLD_PROGRAM"
 		return 1
 	}
-	if [[ -n $SERVERS_ROOT ]]; then base=(--basedir="$SERVERS_ROOT/usr"); fi
-	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$MYSQL_DIR/data" --skip-test-db --skip-name-resolve \
-		--auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" --innodb-log-file-size=32M "$@"
+	links=$(mktemp -d /tmp/quiesce-links.XXXXXX)
+	ln -s "$MYSQL_DIR" "$links/mysql"
+	if [[ -n $SERVERS_ROOT ]]; then
+		ln -s "$SERVERS_ROOT" "$links/root"
+		base=(--basedir="$links/root/usr")
+	fi
+	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$links/mysql/data" --skip-test-db --skip-name-resolve \
+		--auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" --innodb-log-file-size=32M "$@" || code=$?
+	rm -rf "$links"
+	return $code
 }
 
 # The accounts are made at every start by the server itself, which needs no client program. 'localhost' is listed because
