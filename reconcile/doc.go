@@ -1,0 +1,69 @@
+// Package reconcile compares a table with its cache, row by row and by hash, while both are in use, and has repaired what stays different.
+//
+// # Purpose
+//
+// A [Task] runs on the leader. For each running pass of the replicated state it reads the mapping's table in chunks by primary key, reads
+// the keys of the chunk's rows from Redis, and judges them in the cache's own domain: what the mapping renders against the bytes that are
+// there. A dry run reports; a rewrite also enqueues an ordinary event for each difference, which the outbox delivers with a new token, so
+// a repair can never overwrite newer data. A repaired pass is not a clean one: start another to see that nothing is left.
+//
+// # Invariants
+//
+//	P1 Every row that was there when its chunk was read is counted in exactly one class, also over changes of the leader: a checkpoint
+//	   names the cursor it continues, and covers only rows whose verdict is final. (TestTask_CountsAreExactAcrossLeaders)
+//	P2 A difference is counted only after it was seen twice, ConfirmMs or more apart, each time between two equal readings of the row,
+//	   the row being the same both times, with no event of it pending and no delivery of it since before the first.
+//	   (TestTask_ReportsNothingInFlight)
+//	P3 Equal sums mean no stale, missing or wrongly typed row among those with a verdict, and the other way round.
+//	   (TestTask_FindsEveryClassAndInventsNone)
+//	P4 No more than Cap events are enqueued by a pass. (TestTask_StopsAtTheCap)
+//
+// # What is compared, and what the digest is for
+//
+// Every row is compared by itself; the digest decides nothing. A chunk's sums could only save the comparison, and that is the cheap part:
+// both sides have been fetched and rendered by then, and a missing expiry or another spelling of the same JSON does not show in a sum. The
+// digests are computed from the row and from the cached bytes independently, and a row about which comparison and digest disagree fails
+// the pass: one of the two would be wrong, and nobody could tell which. The sums of all rows stand in the record, so that two passes, or
+// table and cache, can be compared by three numbers. The key is inside the hash and the sums are additive: two values that were swapped
+// change the sum, where an XOR of CRC-32 stays the same (TestDigest_SwappedValuesChangeTheSumWhereXorOfCRCIsBlind).
+//
+// # Verdicts
+//
+//   - equal, format_only, stale, missing, wrong_type and no_ttl are [mapping.Mapping.Compare]'s. format_only is no difference.
+//   - A key that is absent while the mapping sets a TTL is equal: it has expired or was never filled, readers go to the table, and nobody reads anything
+//     wrong. Such rows are in neither sum, so Rows - Hot - Expected.Count is the number of misses. Without a TTL an absent key is missing.
+//   - A row that has no rendering must have no key, because delivery removes the key before it buries such an event. Present, it is stale.
+//   - hot is a row that differed while an event of it was pending, that never stood still for three looks, or that vanished. It has no verdict and is in neither sum.
+//   - A mapping that only invalidates has nothing to compare going forward from its rows, for any value of a present row is right. Its passes fail and say so.
+//
+// # How a difference is established
+//
+// A mismatch in a chunk is only a suspicion: row and key were read at different times. A suspect without a pending event is read again as a
+// sandwich (row, key, row), after the state's revision was noted. It is looked at once more when the row changed inside the sandwich, when the outbox
+// touched it since that revision, or when the outbox's memory does not reach back so far; three such looks make it hot. An unexplained difference becomes
+// open: it waits in the window, without holding up the scan, until it is ConfirmMs old, and is then put to the same questions since its opening. A row that
+// moved meanwhile is opened anew, twice at most. ConfirmMs must exceed the time between a commit and its event's acceptance: that is the one change that nothing here can see.
+//
+// # Ownership
+//
+// Run owns one goroutine for each pass, and a pass two more: scan reads ahead, judge owns the window and the checkpoints. All are joined before Run returns.
+// The window lives in memory only: a new leader finds the same differences again from the last checkpoint.
+//
+// # Time
+//
+// ConfirmMs is cluster time. Waits and rates use the local monotonic clock. A pass holds no transaction: each chunk is one statement, sized to take [Config].ChunkTime.
+//
+// # Failure
+//
+// MySQL, Redis, the log or the outbox out of reach: the pass keeps running and retries with capped backoff; [Task.Progress] says what it waits for. What no waiting
+// cures ends the pass with a reason: mapping_changed, mapping_invalid, table_changed, not_comparable, cap exceeded, internal.
+//
+// # Limits
+//
+// config.go. A pass holds at most two chunks, the answer of one Redis read, and OpenMax (and one chunk) open differences. If ConfirmMs is longer than the outbox remembers under
+// the present load, rows that differ are hot. Passes over large values are bounded by bytes as well as by rows.
+//
+// # Not here
+//
+// Keys without a row, schedules, samples of a table, throttling by load, pausing; delivery and its order (outbox, rediscache); the record of a pass (fsm).
+package reconcile

@@ -1,0 +1,252 @@
+package reconcile
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/mysql"
+)
+
+// judge takes the chunks in, confirms what differs when it is old enough, and logs what is settled. It returns nil when the whole table is.
+func (p *pass) judge(ctx context.Context, chunks <-chan []mapping.Row) error {
+	p.samples = len(p.logged.Samples)
+	ended := false
+	for {
+		if err := p.confirmDue(ctx); err != nil {
+			return err
+		}
+		if err := p.checkpointIfDue(ctx, ended); err != nil {
+			return err
+		}
+		if ended && len(p.window.stretches) == 0 {
+			return nil
+		}
+		rows, err := p.next(ctx, chunks, ended)
+		if err != nil {
+			return err
+		}
+		if rows == nil {
+			continue
+		}
+		if ended = len(rows) == 0; ended {
+			continue
+		}
+		if err := p.judgeChunk(ctx, rows); err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for a chunk, unless there is no room or none left, or for the time at which something is due. No chunk is nil; an empty one ends the table.
+func (p *pass) next(ctx context.Context, chunks <-chan []mapping.Row, ended bool) ([]mapping.Row, error) {
+	if ended || p.window.open >= p.config.OpenMax {
+		chunks = nil
+		p.progress.wait(laneJudge, waitConfirming)
+		defer p.progress.wait(laneJudge, "")
+	}
+	timer := time.NewTimer(p.untilDue())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case rows := <-chunks:
+		if rows == nil {
+			rows = []mapping.Row{}
+		}
+		return rows, nil
+	case <-timer.C:
+		return nil, nil
+	}
+}
+
+// untilDue is how long nothing but a new chunk can give work.
+func (p *pass) untilDue() time.Duration {
+	wait := time.Duration(math.MaxInt64)
+	if opened, ok := p.window.earliest(); ok {
+		due, now := opened+p.logged.ConfirmMs, p.log.Now()
+		wait = time.Duration(due-min(now, due)) * time.Millisecond
+	}
+	if ready, _ := p.window.closed(); ready > 0 {
+		wait = min(wait, max(0, p.config.CheckpointEvery-time.Since(p.saved)))
+	}
+	return wait
+}
+
+// judgeChunk compares rows with the cache, reads again what does not match, and adds all of it to the window.
+func (p *pass) judgeChunk(ctx context.Context, rows []mapping.Row) error {
+	if _, err := p.mappingRecord(); err != nil {
+		return err
+	}
+	for len(rows) > 0 {
+		n := cut(rows)
+		if err := p.judgeBatch(ctx, rows[:n]); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	open := p.window.open
+	p.progress.update(func(shown *Progress) { shown.Open = open })
+	return nil
+}
+
+// judgment is what became of one row of a batch: a final look, hot, or an open suspect.
+type judgment struct {
+	look    look
+	hot     bool
+	suspect *suspect
+}
+
+func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
+	keys := make([]string, len(rows))
+	for i, row := range rows {
+		keys[i] = p.mapping.Key(row.PK)
+	}
+	actuals, err := p.readKeys(ctx, keys)
+	if err != nil {
+		return err
+	}
+	judgments := make([]judgment, len(rows))
+	var suspects []*judgment
+	for i := range rows {
+		j := &judgments[i]
+		if j.look, err = examine(p.mapping, keys[i], &rows[i], actuals[i]); err != nil {
+			return err
+		}
+		if !j.look.matches() {
+			ref := fsm.RowRef{Mapping: p.logged.Mapping, PK: mapping.EncodePK(rows[i].PK)}
+			j.suspect = &suspect{pk: rows[i].PK, ref: ref}
+			suspects = append(suspects, j)
+		}
+	}
+	if err := p.investigate(ctx, suspects); err != nil {
+		return err
+	}
+	p.file(rows, judgments)
+	return nil
+}
+
+// investigate reads suspects again until each is explained or open. Those with a pending event are hot at once: under load they are many,
+// and reading them would explain nothing.
+func (p *pass) investigate(ctx context.Context, suspects []*judgment) error {
+	p.log.View(func(s *fsm.State) {
+		for _, j := range suspects {
+			_, j.hot = s.Event(j.suspect.ref)
+		}
+	})
+	left := make([]*judgment, 0, len(suspects))
+	for _, j := range suspects {
+		if !j.hot {
+			left = append(left, j)
+		}
+	}
+	for looks := 0; len(left) > 0 && looks < looksMax; looks++ {
+		var again []*judgment
+		for len(left) > 0 {
+			n := min(len(left), mysql.BatchRowsMax)
+			moving, err := p.lookAgain(ctx, left[:n])
+			if err != nil {
+				return err
+			}
+			again, left = append(again, moving...), left[n:]
+		}
+		left = again
+	}
+	for _, j := range left {
+		j.hot = true
+	}
+	return nil
+}
+
+// lookAgain rules on a batch of suspects and gives back those that moved.
+func (p *pass) lookAgain(ctx context.Context, batch []*judgment) (again []*judgment, err error) {
+	suspects := make([]*suspect, len(batch))
+	for i, j := range batch {
+		suspects[i] = j.suspect
+	}
+	seen, err := p.reread(ctx, suspects)
+	if err != nil {
+		return nil, err
+	}
+	for i, j := range batch {
+		switch j.suspect.rule(seen[i]) {
+		case ruledMatch:
+			j.look, j.suspect = seen[i].look, nil
+		case ruledHot:
+			j.hot = true
+		case ruledAgain:
+			again = append(again, j)
+		}
+	}
+	return again, nil
+}
+
+// file adds judged rows to the window, in their order.
+func (p *pass) file(rows []mapping.Row, judgments []judgment) {
+	var run tally
+	plain := 0 // rows since the last open one
+	for i, j := range judgments {
+		plain++
+		switch {
+		case j.hot:
+			run.countHot()
+		case j.suspect == nil:
+			run.count(j.look)
+		default:
+			p.window.add(&stretch{cursor: j.suspect.ref.PK, tally: run, open: j.suspect})
+			run, plain = tally{}, 0
+		}
+		if i == len(rows)-1 && plain > 0 {
+			p.window.add(&stretch{cursor: mapping.EncodePK(rows[i].PK), tally: run})
+		}
+	}
+	p.progress.update(func(shown *Progress) { shown.Rows += uint64(len(rows)) })
+}
+
+// confirmDue rules on the open rows that are old enough.
+func (p *pass) confirmDue(ctx context.Context) error {
+	for {
+		now := p.log.Now()
+		if now < p.logged.ConfirmMs {
+			return nil
+		}
+		batch := p.window.due(now-p.logged.ConfirmMs, mysql.BatchRowsMax)
+		if len(batch) == 0 {
+			return nil
+		}
+		if err := p.confirm(ctx, batch); err != nil {
+			return err
+		}
+		open := p.window.open
+		p.progress.update(func(shown *Progress) { shown.Open = open })
+	}
+}
+
+func (p *pass) confirm(ctx context.Context, batch []*stretch) error {
+	suspects := make([]*suspect, len(batch))
+	for i, s := range batch {
+		suspects[i] = s.open
+	}
+	seen, err := p.reread(ctx, suspects)
+	if err != nil {
+		return err
+	}
+	for i, s := range batch {
+		switch s.open.confirm(seen[i]) {
+		case ruledHot:
+			s.tally.countHot()
+		case ruledMatch:
+			s.tally.count(seen[i].look)
+		case ruledConfirmed:
+			s.tally.count(seen[i].look)
+			s.found, s.example = &s.open.ref, p.example(s.open, seen[i])
+		default:
+			continue
+		}
+		s.open = nil
+		p.window.open--
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package reconcile
+
+import (
+	"context"
+
+	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/rediscache"
+)
+
+// Log is the replicated log as this task sees it. Its methods may be called from any goroutine.
+type Log interface {
+	// Propose puts the operations into one log entry and answers their results. After an error the outcome may be unknown.
+	Propose(ctx context.Context, ops ...fsm.Op) ([]fsm.Result, error)
+	// View runs f over the state under a read lock. f must not block and keeps nothing but values.
+	View(f func(s *fsm.State))
+	// Watch wakes after the named table changed. The channel coalesces; stop ends the watch and must be called.
+	Watch(table, key string) (wake <-chan struct{}, stop func())
+	// Now is the leader's cluster time in milliseconds.
+	Now() uint64
+}
+
+// Source is the MySQL side; [mysql.Source] is one.
+type Source interface {
+	ReadChunk(ctx context.Context, m *mapping.Mapping, after []string, limit int) ([]mapping.Row, error)
+	ReadRows(ctx context.Context, m *mapping.Mapping, pks [][]string) (map[string]*mapping.Row, error)
+}
+
+// Target is the Redis side; [rediscache.Target] is one.
+type Target interface {
+	Read(ctx context.Context, requests []rediscache.KeyRequest) ([]mapping.Actual, error)
+}
+
+// Acknowledgements is what the outbox remembers of its own late deliveries.
+type Acknowledgements interface {
+	// Recent tells whether the row's key may have been written by a delivery that was under way at the given revision of the state or
+	// settled after it, and whether the memory reaches back that far. A delivery is in the memory before its event leaves the state, so
+	// whoever finds no pending event and then asks here misses none.
+	Recent(row fsm.RowRef, sinceRevision uint64) (touched, covered bool)
+}
