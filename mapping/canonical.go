@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -22,6 +24,9 @@ func CanonicalJSON(src []byte) ([]byte, error) {
 	if !utf8.Valid(src) {
 		return nil, fmt.Errorf("%w: not UTF-8", errCanonical)
 	}
+	if loneSurrogate(src) {
+		return nil, fmt.Errorf("%w: half of a surrogate pair", errCanonical)
+	}
 	dec := json.NewDecoder(bytes.NewReader(src))
 	dec.UseNumber()
 	out, err := appendCanonical(make([]byte, 0, len(src)), dec, 0)
@@ -32,6 +37,39 @@ func CanonicalJSON(src []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than one value", errCanonical)
 	}
 	return out, nil
+}
+
+// loneSurrogate finds \ud800 to \udfff without their partner. The decoder turns each into U+FFFD, so that different values would look the same.
+func loneSurrogate(src []byte) bool {
+	for i := 0; i < len(src); i++ {
+		if src[i] != '\\' {
+			continue
+		}
+		unit, ok := unicodeEscape(src[i:])
+		switch {
+		case !ok:
+			i++ // the escaped byte, which may be a backslash
+			continue
+		case utf16.IsSurrogate(unit):
+			low, _ := unicodeEscape(src[i+unicodeEscapeBytes:])
+			if utf16.DecodeRune(unit, low) == utf8.RuneError {
+				return true
+			}
+			i += unicodeEscapeBytes
+		}
+		i += unicodeEscapeBytes - 1
+	}
+	return false
+}
+
+const unicodeEscapeBytes = len(`\u0000`)
+
+func unicodeEscape(b []byte) (unit rune, ok bool) {
+	if len(b) < unicodeEscapeBytes || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(b[2:unicodeEscapeBytes]), 16, 16)
+	return rune(n), err == nil
 }
 
 func appendCanonical(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
