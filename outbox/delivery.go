@@ -1,0 +1,312 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/mysql"
+	"github.com/quiescehq/quiesce/rediscache"
+)
+
+// roundsMax is how often a batch begins again for rows that were invalidated meanwhile, before they wait like others.
+const roundsMax = 5
+
+// fenceWait lets the millisecond of an invalidate pass: a begin within the same one is refused, to be safe.
+const fenceWait = time.Millisecond
+
+// delivery takes one batch from begin to the log, and fills its report on the way. It belongs to one goroutine.
+type delivery struct {
+	run *run
+	*report
+}
+
+// item is one event on its way.
+type item struct {
+	event *fsm.Event
+	pk    []string
+	write mapping.Write
+	state itemState
+	fault *fault // when the state is itemFailed or itemDead
+}
+
+type itemState uint8
+
+const (
+	itemOpen       itemState = iota // to be read and applied; at the end: nothing is logged and it is taken again at once
+	itemApplied                     // settles
+	itemSuperseded                  // settles
+	itemRenewed                     // older than its rule: gets a new token
+	itemFailed                      // is tried again later
+	itemDead                        // is to be buried, once its key is safe
+)
+
+// deliver logs nothing when ctx ends on the way: the next leader finds the events as they were.
+func (d *delivery) deliver(ctx context.Context) {
+	began := time.Now()
+	d.prepare()
+	d.attempt(ctx)
+	d.makeSafe(ctx)
+	d.took = time.Since(began)
+	if ctx.Err() != nil {
+		d.abandon()
+		return
+	}
+	d.log(ctx, d.run)
+}
+
+// prepare sets aside what is not to be delivered.
+func (d *delivery) prepare() {
+	d.items = make([]item, len(d.events))
+	for i := range d.events {
+		it := &d.items[i]
+		it.event = &d.events[i]
+		pk, err := mapping.DecodePK(it.event.PK)
+		if err == nil {
+			err = d.rule.mapping.CheckPK(pk)
+		}
+		switch {
+		case err != nil:
+			it.bury(rowFault(ClassKeyInvalid, err))
+		case it.event.Token < d.rule.revision:
+			it.state = itemRenewed
+		}
+		it.pk = pk
+	}
+}
+
+func (it *item) bury(f *fault) { it.state, it.fault = itemDead, f }
+func (it *item) fail(f *fault) { it.state, it.fault = itemFailed, f }
+
+// attempt runs rounds until no row asks for another one.
+func (d *delivery) attempt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.AttemptTimeout)
+	defer cancel()
+	for range roundsMax {
+		open := d.open()
+		if len(open) == 0 {
+			return
+		}
+		again, ok := d.round(ctx, open)
+		if !ok || !again {
+			return
+		}
+		if !pause(ctx, fenceWait) {
+			return
+		}
+	}
+	for _, it := range d.open() {
+		it.fail(&faultFenced)
+	}
+}
+
+func (d *delivery) open() []*item {
+	open := make([]*item, 0, len(d.items))
+	for i := range d.items {
+		if d.items[i].state == itemOpen {
+			open = append(open, &d.items[i])
+		}
+	}
+	return open
+}
+
+// round is begin, read, render, apply. again says that some rows were invalidated after the begin; ok is false when the batch is over.
+func (d *delivery) round(ctx context.Context, open []*item) (again, ok bool) {
+	batch, err := d.begin(ctx)
+	if err != nil {
+		return false, d.blameTarget(ctx, open, err)
+	}
+	defer batch.Close()
+	rows, ok := d.read(ctx, open)
+	if !ok {
+		return false, false
+	}
+	rendered, writes := d.render(open, rows)
+	if len(writes) == 0 {
+		return false, true
+	}
+	callCtx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
+	defer cancel()
+	outcomes, err := batch.Apply(callCtx, writes)
+	again = d.take(rendered, outcomes)
+	if err != nil {
+		return false, d.blameTarget(ctx, rendered, err)
+	}
+	return again, true
+}
+
+func (d *delivery) begin(ctx context.Context) (Batch, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
+	defer cancel()
+	d.targetAsked = true
+	return d.rule.target.Begin(ctx)
+}
+
+// read answers no rows at all for a mapping that reads none.
+func (d *delivery) read(ctx context.Context, open []*item) (rows map[string]*mapping.Row, ok bool) {
+	if !d.rule.mapping.NeedsRow() {
+		return nil, true
+	}
+	callCtx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
+	defer cancel()
+	pks := make([][]string, len(open))
+	for i, it := range open {
+		pks[i] = it.pk
+	}
+	d.sourceAsked = true
+	rows, err := d.rule.source.ReadRows(callCtx, d.rule.mapping, pks)
+	switch {
+	case err == nil:
+		return rows, true
+	case errors.Is(err, mysql.ErrBatchTooLarge):
+		d.tooMuch(open, rowFault(ClassTooLarge, errors.New("the row is larger than what may be read at once")))
+		return nil, false
+	}
+	return nil, d.blameSource(ctx, open, err)
+}
+
+// tooMuch halves the batch. The rows stay as they are and are taken again at once; only a row that is alone is at fault itself.
+func (d *delivery) tooMuch(open []*item, alone *fault) {
+	d.halve = true
+	if len(d.items) > 1 {
+		return
+	}
+	for _, it := range open {
+		if alone.permanent {
+			it.bury(alone)
+		} else {
+			it.fail(alone)
+		}
+	}
+}
+
+// render gives the writes and, in the same order, the items they are for.
+func (d *delivery) render(open []*item, rows map[string]*mapping.Row) ([]*item, []rediscache.Guarded) {
+	rendered := make([]*item, 0, len(open))
+	writes := make([]rediscache.Guarded, 0, len(open))
+	for _, it := range open {
+		write, err := d.rule.mapping.Render(it.pk, rows[it.event.PK], it.event.Token)
+		if err != nil {
+			it.bury(renderFault(err))
+			continue
+		}
+		rendered = append(rendered, it)
+		writes = append(writes, rediscache.Guarded{Token: it.event.Token, Write: write})
+	}
+	return rendered, writes
+}
+
+// take notes the outcomes that were read. An unknown one leaves its row open.
+func (d *delivery) take(rendered []*item, outcomes []rediscache.Outcome) (again bool) {
+	var late []*item
+	for i, outcome := range outcomes {
+		it := rendered[i]
+		switch outcome {
+		case rediscache.OutcomeApplied:
+			it.state = itemApplied
+		case rediscache.OutcomeSuperseded:
+			it.state = itemSuperseded
+		case rediscache.OutcomeWrongType:
+			it.bury(&faultWrongType)
+		case rediscache.OutcomeTooLate:
+			late = append(late, it)
+		case rediscache.OutcomeBeganBeforeInvalidate:
+			again = true
+		}
+	}
+	if len(late) > 0 {
+		d.tooMuch(late, &faultTooLate)
+		return false
+	}
+	return again
+}
+
+// blameTarget and blameSource note a fault of a place and postpone the rows; they answer false, for the batch is over. When the run itself ended, nobody is to blame.
+func (d *delivery) blameTarget(ctx context.Context, open []*item, err error) bool {
+	if !runEnded(ctx) {
+		d.targetFault = d.postpone(open, targetFault(err))
+	}
+	return false
+}
+
+func (d *delivery) blameSource(ctx context.Context, open []*item, err error) bool {
+	if !runEnded(ctx) {
+		d.sourceFault = d.postpone(open, sourceFault(err))
+	}
+	return false
+}
+
+// runEnded tells the end of the run from the end of an attempt, whose deadline is a verdict on the place.
+func runEnded(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
+// postpone answers the fault as it is charged: a suspect one goes to a row that is alone with it. Such a row would otherwise open the breaker again and again.
+func (d *delivery) postpone(open []*item, f *fault) *fault {
+	d.halve = d.halve || f.suspect
+	if f.suspect && len(d.items) == 1 {
+		f.blame = blameRow
+	}
+	for _, it := range open {
+		if it.state == itemOpen {
+			it.fail(f)
+		}
+	}
+	return f
+}
+
+// makeSafe removes and fences the keys of rows that are about to be buried. If that fails they stay pending, whatever their own fault was.
+func (d *delivery) makeSafe(ctx context.Context) {
+	doomed, pairs := d.doomed()
+	if len(pairs) == 0 {
+		return
+	}
+	err := d.invalidate(ctx, pairs)
+	if err == nil || runEnded(ctx) {
+		return
+	}
+	d.targetFault = targetFault(err)
+	for _, it := range doomed {
+		it.fail(d.targetFault)
+	}
+}
+
+// doomed finds the rows whose attempts are exhausted and those that only could fail again. A key that is no key of this table has nothing in Redis to be made safe.
+func (d *delivery) doomed() (doomed []*item, pairs []rediscache.KeyPair) {
+	for i := range d.items {
+		it := &d.items[i]
+		if it.state == itemFailed && it.fault.blame == blameRow && it.event.Attempts+1 >= d.run.cfg.AttemptsMax {
+			it.state = itemDead
+		}
+		if it.state != itemDead || it.fault.class == ClassKeyInvalid {
+			continue
+		}
+		key := d.rule.mapping.Key(it.pk)
+		doomed = append(doomed, it)
+		pairs = append(pairs, rediscache.KeyPair{Key: key, Guard: mapping.Guard(key)})
+	}
+	return doomed, pairs
+}
+
+func (d *delivery) invalidate(ctx context.Context, pairs []rediscache.KeyPair) error {
+	batch, err := d.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
+	defer cancel()
+	return batch.Invalidate(ctx, pairs)
+}
+
+// pause answers false when ctx ended first.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
