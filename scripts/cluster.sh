@@ -236,7 +236,7 @@ command_down() {
 	claim_folder "$DIR" $MARKER
 	end_nodes
 	"$SERVICES" down "$DIR/services"
-	rm -rf "$DIR"
+	release_folder "$DIR" $MARKER
 }
 
 # ---- one node

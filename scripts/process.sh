@@ -14,6 +14,7 @@ readonly EXIT_FAILED=1 EXIT_USAGE=64 EXIT_UNAVAILABLE=69
 # Below the kernel's usual range for outgoing connections, so that a client socket cannot take a stopped server's port.
 readonly PORT_FIRST=20000 PORT_COUNT=12000
 readonly PORT_TRIES=50
+readonly CLAIM_TRIES=100 CLAIM_SECONDS=300
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -27,7 +28,7 @@ die() {
 
 # checked_folder PATH prints it absolute with links resolved, or refuses what no configuration file could quote.
 checked_folder() {
-	local path=$1 parent
+	local path=$1 parent resolved
 	[[ -n $path ]] || die $EXIT_USAGE "the folder's name is empty."
 	[[ $path != *[\"\'\\\#\`\$[:cntrl:]]* ]] || die $EXIT_USAGE "the folder's name must not hold quotes, backslashes, #, \$ or control characters."
 	[[ $path == /* ]] || path=$PWD/$path
@@ -35,12 +36,13 @@ checked_folder() {
 	[[ -n $path ]] || die $EXIT_USAGE "the file system's root cannot be the folder."
 	[[ ! -e $path || -d $path ]] || die $EXIT_USAGE "$path is not a folder."
 	if [[ -d $path ]]; then
-		(cd "$path" && pwd -P) || die $EXIT_USAGE "$path cannot be entered."
+		(cd "$path" && pwd -P) 2>/dev/null || die $EXIT_USAGE "$path cannot be entered."
 		return
 	fi
 	parent=$(dirname "$path")
 	if [[ -d $parent ]]; then
-		parent=$(cd "$parent" && pwd -P) || die $EXIT_USAGE "$parent cannot be entered."
+		resolved=$(cd "$parent" 2>/dev/null && pwd -P) || die $EXIT_USAGE "$parent cannot be entered."
+		parent=$resolved
 	fi
 	printf '%s/%s\n' "${parent%/}" "$(basename "$path")"
 }
@@ -160,19 +162,28 @@ http_status() {
 }
 
 # claim_folder FOLDER MARKER makes a folder ours, or refuses one that holds somebody else's files, and keeps a lock on
-# it until the script ends. The lock lives inside, so a folder removed while we waited is made again.
+# its marker until the script ends. Another run may make or remove the folder between any two of these lines, so what
+# counts is that the marker we locked is still the one in the folder.
 claim_folder() {
-	local folder=$1 marker=$2
-	while :; do
-		if [[ -d $folder && ! -e $folder/$marker && -n $(ls -A "$folder") ]]; then
+	local folder=$1 marker=$1/$2 try
+	for ((try = 0; try < CLAIM_TRIES; try++)); do
+		if [[ -n $(ls -A "$folder" 2>/dev/null) && ! -e $marker && -n $(ls -A "$folder" 2>/dev/null) ]]; then
 			die $EXIT_USAGE "$folder holds files that are not ours; name a new or empty folder."
 		fi
-		mkdir -p "$folder" 2>/dev/null && : 2>/dev/null >>"$folder/$marker" || die $EXIT_UNAVAILABLE "$folder cannot be written."
+		if ! mkdir -p "$folder" 2>/dev/null || ! : 2>/dev/null >>"$marker"; then continue; fi
 		command -v flock >/dev/null || return 0
-		exec 9>>"$folder/$marker" || continue
-		flock -w 300 9 || die $EXIT_UNAVAILABLE "another run has held $folder for five minutes."
-		[[ $folder/$marker -ef /dev/fd/9 ]] && return 0
+		exec 9<"$marker" || continue
+		flock -w $CLAIM_SECONDS 9 || die $EXIT_UNAVAILABLE "another run has held $folder for $CLAIM_SECONDS s."
+		[[ $marker -ef /dev/fd/9 ]] && return 0
 	done
+	die $EXIT_UNAVAILABLE "$folder cannot be written."
+}
+
+# release_folder FOLDER MARKER removes it, the marker last, so that it is never seen full and unmarked.
+release_folder() {
+	find "$1" -mindepth 1 -maxdepth 1 ! -name "$2" -exec rm -rf {} +
+	rm -f "$1/$2"
+	rmdir "$1" 2>/dev/null || [[ ! -d $1 || -e $1/$2 ]] || die $EXIT_FAILED "$1 cannot be removed."
 }
 
 # open_token NAME marks what this run starts from now on. A run inside a run adds its mark to the outer one's.

@@ -110,7 +110,7 @@ down() {
 	[[ -e $DIR/$MARKER ]] || die $EXIT_USAGE "$DIR was not made by this script; it is left alone."
 	claim_folder "$DIR" $MARKER
 	end_servers
-	rm -rf "$DIR"
+	release_folder "$DIR" $MARKER
 }
 
 end_servers() {
