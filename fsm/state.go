@@ -21,8 +21,8 @@ type State struct {
 	passes    *table[uint64, Pass]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
-	timers   timers // housekeeping
-	urgent   timers // deadlines that somebody waits for
+	timers   timers         // housekeeping
+	urgent   timers         // deadlines that somebody waits for
 	queues   index          // lock name / ticket
 	holdings index          // session / lock name
 	waits    index          // session / ticket

@@ -1,0 +1,164 @@
+package fsm
+
+import (
+	"fmt"
+	"testing"
+)
+
+// check verifies the invariants of doc.go that hold between entries. It looks at everything: tests only.
+func (s *State) check() error {
+	for _, c := range []func(*State) error{checkLocks, checkTickets, checkInstances, checkOutbox, checkStored, checkDerived} {
+		if err := c(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkLocks(s *State) error {
+	var err error
+	s.locks.ascend("", func(name string, l Lock) bool {
+		if !s.sessions.has(l.Session) {
+			err = fmt.Errorf("I4: lock %q is held by session %q, which does not exist", name, l.Session)
+		}
+		if l.Token > s.counters.Token {
+			err = fmt.Errorf("I4: lock %q has token %d beyond %d", name, l.Token, s.counters.Token)
+		}
+		return err == nil
+	})
+	s.tickets.ascend(0, func(_ uint64, t Ticket) bool {
+		if t.State == TicketWaiting && !s.locks.has(t.Lock) {
+			err = fmt.Errorf("I5: ticket %d waits for %q, which nobody holds", t.ID, t.Lock)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func checkTickets(s *State) error {
+	var err error
+	s.tickets.ascend(0, func(_ uint64, t Ticket) bool {
+		l, held := s.locks.get(t.Lock)
+		switch {
+		case t.State == TicketWaiting && !s.sessions.has(t.Session):
+			err = fmt.Errorf("ticket %d waits for a session that is gone", t.ID)
+		case t.State == TicketGranted && (!held || l.Ticket != t.ID || l.Token != t.Token):
+			err = fmt.Errorf("ticket %d says granted, lock %q says %+v", t.ID, t.Lock, l)
+		case t.State != TicketGranted && held && l.Ticket == t.ID:
+			err = fmt.Errorf("lock %q belongs to ticket %d in state %d", t.Lock, t.ID, t.State)
+		case t.Until == 0 && !t.Claimed:
+			err = fmt.Errorf("ticket %d in state %d has no deadline", t.ID, t.State)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func checkInstances(s *State) error {
+	var err error
+	names := map[string]string{}
+	s.instances.ascend("", func(id string, v Instance) bool {
+		if !v.State.live() {
+			return true
+		}
+		key := v.Service + "/" + v.Name
+		switch {
+		case names[key] != "":
+			err = fmt.Errorf("%s has two live incarnations: %s and %s", key, names[key], id)
+		case !s.sessions.has(v.Session):
+			err = fmt.Errorf("instance %s is %s without a session", id, v.State)
+		case v.State == InstanceDraining && v.Grant == 0 && !v.Overdraft:
+			err = fmt.Errorf("I7: instance %s drains without a grant", id)
+		}
+		names[key] = id
+		return err == nil
+	})
+	return err
+}
+
+// checkBudget holds only as long as nobody lowers a budget and no instance that never served drains.
+func checkBudget(s *State, service string, max int) error {
+	granted := 0
+	s.Members(service, func(v Instance) bool {
+		if v.State.unavailable() && !v.Overdraft {
+			granted++
+		}
+		return true
+	})
+	if granted > max {
+		return fmt.Errorf("I7: %d instances of %s are draining, the budget is %d", granted, service, max)
+	}
+	return nil
+}
+
+func checkOutbox(s *State) error {
+	var err error
+	s.events.ascend("", func(key string, e Event) bool {
+		switch {
+		case e.Token > s.counters.Token:
+			err = fmt.Errorf("I8: event %q has token %d beyond %d", key, e.Token, s.counters.Token)
+		case !s.mappings.has(e.Mapping):
+			err = fmt.Errorf("event %q of a mapping that is gone", key)
+		case s.dead.has(key):
+			err = fmt.Errorf("row %q is pending and dead", key)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func checkStored(s *State) error {
+	if s.stored.len() != s.storedAge.len() || s.stored.len() > KeysMax {
+		return fmt.Errorf("I6: %d results, %d ages", s.stored.len(), s.storedAge.len())
+	}
+	return nil
+}
+
+// checkDerived compares the indexes with those that a restore would build.
+func checkDerived(s *State) error {
+	fresh := New()
+	fresh.counters = s.counters
+	c := s.Clone()
+	fresh.nodes, fresh.sessions, fresh.locks, fresh.tickets = c.nodes, c.sessions, c.locks, c.tickets
+	fresh.stored, fresh.storedAge, fresh.instances, fresh.events, fresh.dead = c.stored, c.storedAge, c.instances, c.events, c.dead
+	fresh.reindex()
+	for _, x := range []struct {
+		name       string
+		have, want index
+	}{
+		{"queues", s.queues, fresh.queues}, {"holdings", s.holdings, fresh.holdings}, {"waits", s.waits, fresh.waits},
+		{"clients", s.clients, fresh.clients}, {"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
+	} {
+		if have, want := fmt.Sprint(x.have.tree.Items()), fmt.Sprint(x.want.tree.Items()); have != want {
+			return fmt.Errorf("index %s is %s, the tables say %s", x.name, have, want)
+		}
+	}
+	// A timer may be left over from a deadline that moved; none may be missing.
+	for _, x := range []struct{ have, want timers }{{s.timers, fresh.timers}, {s.urgent, fresh.urgent}} {
+		for _, t := range x.want.tree.Items() {
+			if _, ok := x.have.tree.Get(t); !ok {
+				return fmt.Errorf("timer %+v is missing", t)
+			}
+		}
+	}
+	for name, want := range fresh.pending {
+		if s.pending[name] != want {
+			return fmt.Errorf("mapping %s has %d pending events counted, %d there", name, s.pending[name], want)
+		}
+	}
+	return nil
+}
+
+// apply runs one entry and fails the test when an invariant does not hold after it.
+func apply(t testing.TB, s *State, term uint64, e Entry) []Result {
+	t.Helper()
+	decoded, err := DecodeEntry(EncodeEntry(e))
+	if err != nil {
+		t.Fatalf("decode: %v", err)
+	}
+	results, _ := s.Apply(term, decoded)
+	if err := s.check(); err != nil {
+		t.Fatalf("after %+v: %v", e, err)
+	}
+	return results
+}

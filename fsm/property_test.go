@@ -1,0 +1,411 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+)
+
+// seedOf prints the seed of a random test; QUIESCE_SEED repeats it.
+func seedOf(t *testing.T) uint64 {
+	seed := rand.Uint64()
+	if v := os.Getenv("QUIESCE_SEED"); v != "" {
+		seed, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("QUIESCE_SEED=%d", seed)
+	return seed
+}
+
+// story is a random but plausible history: few names, so that commands meet.
+type story struct {
+	r    *rand.Rand
+	s    *State // what is so far, to aim at things that exist
+	now  uint64
+	term uint64
+	next int
+}
+
+func (st *story) name(prefix string, n int) string { return fmt.Sprintf("%s%d", prefix, st.r.IntN(n)) }
+
+func (st *story) entry() (uint64, Entry) {
+	if st.term == 0 || st.r.IntN(60) == 0 {
+		st.term++
+		return st.term, Entry{Ops: []Op{{Command: TermStart{Node: st.name("n", 3)}}}}
+	}
+	st.now += uint64(st.r.IntN(40))
+	e := Entry{Now: st.now}
+	for range 1 + st.r.IntN(5) {
+		e.Ops = append(e.Ops, Op{Command: st.command(), Key: st.key()})
+	}
+	return st.term, e
+}
+
+func (st *story) key() *Key {
+	switch st.r.IntN(4) {
+	case 0:
+		return &Key{ID: st.name("k", 20), Fingerprint: uint64(st.r.IntN(2))}
+	case 1:
+		seq := uint64(st.r.IntN(50))
+		return &Key{Client: st.name("c", 3), Seq: seq, Acked: uint64(st.r.IntN(int(seq) + 1))}
+	}
+	return nil
+}
+
+func (st *story) command() Command {
+	st.next++
+	session, lock := st.name("s", 6), st.name("l", 3)
+	switch st.r.IntN(22) {
+	case 0, 1:
+		return OpenSession{ID: session, TTLMs: SessionTTLMinMs + uint64(st.r.IntN(2000))}
+	case 2:
+		return RenewSessions{IDs: []string{session, st.name("s", 6)}}
+	case 3:
+		return CloseSession{ID: session}
+	case 4:
+		v, _ := st.s.Session(session)
+		return ExpireSession{ID: session, Generation: v.Generation - uint64(st.r.IntN(2))}
+	case 5, 6, 7:
+		return AcquireLock{Session: session, Name: lock, WaitMs: uint64(st.r.IntN(3) * 100), ClaimMs: uint64(st.r.IntN(80))}
+	case 8, 9:
+		l, _ := st.s.Lock(lock)
+		return ReleaseLock{Session: l.Session, Name: lock, Token: l.Token}
+	case 10:
+		return CancelTicket{ID: st.s.Token() - uint64(st.r.IntN(8))}
+	case 11:
+		return ClaimTicket{ID: st.s.Token() - uint64(st.r.IntN(8))}
+	case 12:
+		return RegisterInstance{ID: fmt.Sprintf("i%d", st.next), Session: fmt.Sprintf("is%d", st.next), Service: "orders", Name: st.name("pod", 5), TTLMs: 1000}
+	case 13, 14, 15:
+		return st.instanceCommand()
+	case 16:
+		return PutMapping{Name: st.name("m", 2), Source: "main", Target: "cache", Table: "t", Spec: []byte("{}"), Columns: []byte("[]")}
+	case 17, 18:
+		return EnqueueEvents{Events: []RowRef{st.rowRef(), st.rowRef()}}
+	case 19:
+		return st.settlement()
+	case 20:
+		return st.passCommand()
+	}
+	return PutNode{Node: Node{ID: st.name("n", 3), Incarnation: "x", HTTPAddr: st.name("h", 2)}}
+}
+
+func (st *story) instanceCommand() Command {
+	var all []Instance
+	st.s.Instances("", func(v Instance) bool { all = append(all, v); return true })
+	if len(all) == 0 {
+		return PutService{Name: "orders", MaxUnavailable: 1}
+	}
+	v := all[st.r.IntN(len(all))]
+	switch st.r.IntN(5) {
+	case 0, 1:
+		return SetInstanceReady{ID: v.ID, Incarnation: v.Incarnation}
+	case 2:
+		return DrainInstance{ID: v.ID, Incarnation: v.Incarnation, Intent: "restart"}
+	case 3:
+		return ReportPhase{ID: v.ID, Incarnation: v.Incarnation, Phase: Phases[st.r.IntN(len(Phases))], Seq: uint64(st.r.IntN(9))}
+	}
+	return FinishInstance{ID: v.ID, Incarnation: v.Incarnation, Left: st.r.IntN(2) == 0}
+}
+
+func (st *story) rowRef() RowRef { return RowRef{Mapping: st.name("m", 2), PK: st.name("pk", 5)} }
+
+func (st *story) settlement() Command {
+	ref := st.rowRef()
+	e, _ := st.s.Event(ref)
+	m, _ := st.s.Mapping(ref.Mapping)
+	a := Settlement{Row: ref, Revision: m.Revision, Token: e.Token}
+	switch st.r.IntN(3) {
+	case 0:
+		return SettleEvents{Events: []Settlement{a}}
+	case 1:
+		return FailEvents{Events: []Failure{{Event: a, Class: "x", DelayMs: 10, Attempt: true}}}
+	}
+	return BuryEvents{Events: []Failure{{Event: a, Class: "x"}}}
+}
+
+func (st *story) passCommand() Command {
+	var last Pass
+	st.s.Passes(0, func(p Pass) bool { last = p; return true })
+	switch st.r.IntN(4) {
+	case 0:
+		return FinishPass{ID: last.ID}
+	case 1:
+		return CheckpointPass{ID: last.ID, From: last.Cursor, Cursor: st.name("pk", 9), Repairs: []RowRef{{Mapping: last.Mapping, PK: "pk1"}}}
+	}
+	return StartPass{Mapping: st.name("m", 2), Mode: PassRewrite, Cap: 10}
+}
+
+type logged struct {
+	term  uint64
+	entry Entry
+}
+
+// history builds a random history, with the invariants checked after every entry.
+func history(t *testing.T, seed uint64, entries int) []logged {
+	st := &story{r: rand.New(rand.NewPCG(seed, 1)), s: New()}
+	var out []logged
+	for range entries {
+		term, e := st.entry()
+		out = append(out, logged{term, e})
+		before := *st.s
+		apply(t, st.s, term, e)
+		if st.s.Now() < before.Now() || st.s.Revision() < before.Revision() || st.s.Token() < before.Token() {
+			t.Fatalf("I2: a counter fell: %+v to %+v", before.counters, st.s.counters)
+		}
+		if err := checkBudget(st.s, "orders", MaxUnavailableDefault+countNeverServed(st.s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// countNeverServed counts draining instances that were granted out of turn because they did not serve.
+func countNeverServed(s *State) int {
+	n := 0
+	s.Members("orders", func(v Instance) bool {
+		served := false
+		for _, m := range v.History {
+			served = served || m.State == InstanceReady
+		}
+		if v.State.unavailable() && !served {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+func TestState_SameDigestHoweverTheLogIsApplied(t *testing.T) {
+	t.Parallel()
+	seed := seedOf(t)
+	for run := range uint64(6) {
+		log := history(t, seed+run, 400)
+		batched, single, restored := New(), New(), New()
+		cut := rand.New(rand.NewPCG(seed, run)).IntN(len(log))
+		for i, l := range log {
+			batched.Apply(l.term, l.entry)
+			for _, op := range l.entry.Ops {
+				single.Apply(l.term, Entry{Now: l.entry.Now, Ops: []Op{op}})
+			}
+			restored.Apply(l.term, l.entry)
+			if i == cut {
+				restored = throughSnapshot(t, restored)
+			}
+			if batched.Digest() != single.Digest() || batched.Digest() != restored.Digest() {
+				t.Fatalf("run %d: after entry %d (%+v) digests differ: batched %s, single %s, through a snapshot %s",
+					run, i, l.entry, batched.Digest(), single.Digest(), restored.Digest())
+			}
+		}
+		if batched.Revision() == 0 || batched.Token() == 0 {
+			t.Fatal("nothing happened")
+		}
+	}
+}
+
+func throughSnapshot(t *testing.T, s *State) *State {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Clone().WriteSnapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	out, err := ReadSnapshot(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.check(); err != nil {
+		t.Fatalf("restored: %v", err)
+	}
+	return out
+}
+
+func TestState_DigestSeesEveryRow(t *testing.T) {
+	t.Parallel()
+	for _, l := range history(t, seedOf(t), 200) {
+		s := New()
+		s.Apply(1, Entry{Ops: []Op{{Command: TermStart{}}}})
+		before, revision := s.Digest(), s.Revision()
+		results, _ := s.Apply(1, Entry{Ops: l.entry.Ops[:1]})
+		if changed := s.Digest() != before; changed != (s.Revision() != revision) {
+			t.Fatalf("%+v: digest changed %v, revision %d to %d, result %+v", l.entry.Ops[0], changed, revision, s.Revision(), results[0])
+		}
+	}
+}
+
+func TestState_RevisionCountsChanges(t *testing.T) {
+	t.Parallel()
+	s := New()
+	steps := []struct {
+		c    Command
+		want uint64
+	}{
+		{TermStart{}, 1},
+		{Tick{}, 1},
+		{OpenSession{ID: "a", TTLMs: 1000}, 2},
+		{OpenSession{ID: "a", TTLMs: 1000}, 2},
+		{AcquireLock{Session: "a", Name: "x"}, 3},
+		{AcquireLock{Session: "nobody", Name: "y"}, 3},
+		{PutNode{Node: Node{ID: "n"}}, 4},
+		{PutNode{Node: Node{ID: "n"}}, 4},
+		{CloseSession{ID: "a"}, 5},
+	}
+	for _, step := range steps {
+		if r := apply(t, s, 1, Entry{Ops: []Op{{Command: step.c}}})[0]; r.Index != step.want || s.Revision() != step.want {
+			t.Fatalf("%T: result index %d, revision %d, want %d", step.c, r.Index, s.Revision(), step.want)
+		}
+	}
+}
+
+func TestSnapshot_AnyDamagedByteIsRefused(t *testing.T) {
+	t.Parallel()
+	s := New()
+	for _, l := range history(t, seedOf(t), 150) {
+		s.Apply(l.term, l.entry)
+	}
+	var b bytes.Buffer
+	if err := s.Clone().WriteSnapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	whole := b.Bytes()
+	for i := 0; i < len(whole); i += 1 + len(whole)/3000 {
+		damaged := bytes.Clone(whole)
+		damaged[i] ^= 1 << (i % 8)
+		if _, err := ReadSnapshot(bytes.NewReader(damaged)); !errors.Is(err, ErrDamagedSnapshot) {
+			t.Fatalf("bit %d of byte %d flipped: %v", i%8, i, err)
+		}
+		if _, err := ReadSnapshot(bytes.NewReader(whole[:i])); !errors.Is(err, ErrDamagedSnapshot) {
+			t.Fatalf("cut at %d: %v", i, err)
+		}
+	}
+}
+
+// A snapshot is written while entries are applied; the race detector watches.
+func TestSnapshot_WrittenBesideApply(t *testing.T) {
+	t.Parallel()
+	log := history(t, seedOf(t), 400)
+	s := New()
+	for _, l := range log[:200] {
+		s.Apply(l.term, l.entry)
+	}
+	clone, want := s.Clone(), s.Digest()
+	done := make(chan *State)
+	go func() { done <- throughSnapshot(t, clone) }()
+	for _, l := range log[200:] {
+		s.Apply(l.term, l.entry)
+	}
+	if got := (<-done).Digest(); got != want {
+		t.Fatalf("the snapshot has digest %s, the state had %s", got, want)
+	}
+}
+
+// The lock twin: the obvious way to say who holds what and who waits. It knows nothing of tables, tickets or indexes.
+type lockTwin struct {
+	alive map[string]bool
+	queue map[string][]string // lock -> sessions, holder first
+}
+
+func (w *lockTwin) free(lock, session string) {
+	q := w.queue[lock]
+	for i := range q {
+		if q[i] == session {
+			w.queue[lock] = append(append([]string{}, q[:i]...), q[i+1:]...)
+			return
+		}
+	}
+}
+
+func (w *lockTwin) holder(lock string) string {
+	if q := w.queue[lock]; len(q) > 0 {
+		return q[0]
+	}
+	return ""
+}
+
+func TestLock_AgreesWithItsTwin(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(seedOf(t), 2))
+	s, w := New(), &lockTwin{alive: map[string]bool{}, queue: map[string][]string{}}
+	apply(t, s, 1, Entry{Ops: []Op{{Command: TermStart{}}}})
+	tokens := map[string]uint64{}
+	for step := range 5000 {
+		session, lock := fmt.Sprintf("s%d", r.IntN(5)), fmt.Sprintf("l%d", r.IntN(2))
+		var c Command
+		switch r.IntN(5) {
+		case 0:
+			c = OpenSession{ID: session, TTLMs: 1000}
+			w.alive[session] = true
+		case 1:
+			if r.IntN(3) > 0 {
+				continue
+			}
+			c = CloseSession{ID: session}
+			delete(w.alive, session)
+			for l := range w.queue {
+				for range len(w.queue[l]) {
+					w.free(l, session)
+				}
+			}
+		case 2, 3:
+			c = AcquireLock{Session: session, Name: lock, WaitMs: WaitMaxMs, ClaimMs: WaitMaxMs}
+			if w.alive[session] && w.holder(lock) != session {
+				w.queue[lock] = append(w.queue[lock], session)
+			}
+		case 4:
+			holder := w.holder(lock)
+			c = ReleaseLock{Session: holder, Name: lock, Token: tokens[lock]}
+			w.free(lock, holder)
+		}
+		apply(t, s, 1, Entry{Ops: []Op{{Command: c}}})
+		for _, name := range []string{"l0", "l1"} {
+			l, _ := s.Lock(name)
+			if l.Session != w.holder(name) {
+				t.Fatalf("step %d, %+v: %s is held by %q, the twin says %q", step, c, name, l.Session, w.holder(name))
+			}
+			if l.Token != 0 && l.Token < tokens[name] {
+				t.Fatalf("step %d: the token of %s fell from %d to %d", step, name, tokens[name], l.Token)
+			}
+			if l.Token != 0 {
+				tokens[name] = l.Token
+			}
+		}
+	}
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(EncodeEntry(Entry{Now: 1, Ops: []Op{{Command: OpenSession{ID: "a", TTLMs: 1000}}}}))
+	f.Add(EncodeEntry(Entry{Ops: []Op{{Command: TermStart{Node: "n"}, Key: &Key{ID: "k"}}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := DecodeEntry(b)
+		if err != nil {
+			if !errors.Is(err, ErrDamagedEntry) && !errors.Is(err, ErrUnknownKind) {
+				t.Fatalf("untyped error %v", err)
+			}
+			return
+		}
+		New().Apply(1, e) // what can be decoded must not panic
+	})
+}
+
+// FuzzCommand goes below the checksum: any body of any kind is refused or applied, never a panic, and the invariants hold.
+func FuzzCommand(f *testing.F) {
+	for kind, info := range kinds {
+		if info.decode != nil {
+			f.Add(uint8(kind), []byte{0xa0})
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, body []byte) {
+		c, err := decodeCommand(wireOp{Kind: Kind(kind), Version: commandVersion, Body: body})
+		if err != nil {
+			return
+		}
+		s := New()
+		s.Apply(1, Entry{Ops: []Op{{Command: TermStart{}}, {Command: OpenSession{ID: "a", TTLMs: 1000}}}})
+		s.Apply(1, Entry{Ops: []Op{{Command: c}}})
+		if err := s.check(); err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+	})
+}
