@@ -1,0 +1,303 @@
+package outbox_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/outbox"
+	"github.com/quiescehq/quiesce/rediscache"
+)
+
+func TestDelivery_CacheHoldsWhatTheTableHolds(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	const count = 3_000
+	w.fill(t, count)
+	task := w.task(t)
+	lead(t, task)
+	w.enqueueAll(t, count)
+	w.drained(t)
+	w.agree(t, count)
+	eventually(t, "every delivery is counted", func() bool {
+		m := task.Stats().Mappings[0]
+		return m.Delivered == count && m.Superseded == 0 && m.Failed == 0 && m.InFlight == 0 && m.OldestMs == 0 && m.Pending == 0
+	})
+}
+
+func TestDelivery_EventsFromBeforeTheTermAreDelivered(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.fill(t, 10)
+	w.enqueueAll(t, 10)
+	lead(t, w.task(t))
+	w.drained(t)
+	w.agree(t, 10)
+}
+
+func TestDelivery_DeletedRowRemovesItsKey(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.fill(t, 2)
+	lead(t, w.task(t))
+	w.enqueueAll(t, 2)
+	w.drained(t)
+	w.exec(t, "DELETE FROM items WHERE id = 1")
+	w.enqueue(t, row(1))
+	w.drained(t)
+	if got := w.redis(t, "EXISTS "+w.key(1)); got != ":0" {
+		t.Errorf("the key of a deleted row: EXISTS answers %s", got)
+	}
+	w.agree(t, 2)
+}
+
+func TestDelivery_InvalidateModeRemovesTheKeyWithoutReading(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.fill(t, 1)
+	spec := w.spec()
+	spec.Mode = mapping.Invalidate
+	w.putMapping(t, mappingName, spec)
+	w.places.Sources = nil // no source is needed
+	w.redis(t, "SET "+w.key(1)+" filled-by-a-reader")
+	lead(t, w.task(t))
+	w.enqueue(t, row(1))
+	w.drained(t)
+	if got := w.redis(t, "EXISTS "+w.key(1)); got != ":0" {
+		t.Errorf("EXISTS answers %s", got)
+	}
+}
+
+func TestDelivery_HashHoldsTheColumnsAndKeepsForeignFields(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.write(t, 1, "a")
+	spec := w.spec()
+	spec.Encoding = mapping.Hash
+	w.putMapping(t, mappingName, spec)
+	w.redis(t, "HSET "+w.key(1)+" foreign kept v old")
+	lead(t, w.task(t))
+	w.enqueue(t, row(1))
+	w.drained(t)
+	actual, err := w.target.Read(t.Context(), []rediscache.KeyRequest{{Key: w.key(1), Type: mapping.TypeHash}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, field := range actual[0].Fields {
+		got[field.Name] = string(field.Value)
+	}
+	if want := "map[foreign:kept id:1 n:1 v:a]"; fmt.Sprint(got) != want {
+		t.Errorf("the hash is %v, want %s", got, want)
+	}
+}
+
+// storm lets several applications update few rows, each enqueueing after its commit, and waits for the outbox to be empty.
+func storm(t *testing.T, w *world, rowsCount, writers, updates int) {
+	t.Helper()
+	var group sync.WaitGroup
+	for writer := range writers {
+		group.Go(func() {
+			for n := range updates {
+				id := 1 + (writer+n)%rowsCount
+				w.write(t, id, fmt.Sprintf("writer %d update %d", writer, n))
+				w.enqueue(t, row(id))
+			}
+		})
+	}
+	group.Wait()
+	w.drained(t)
+}
+
+func TestDelivery_UpdateStormEndsWithTheLastCommit(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	task := w.task(t)
+	lead(t, task)
+	storm(t, w, 5, 8, 100)
+	w.agree(t, 5)
+}
+
+// concurrentUpdate changes a row while the first delivery of its event is about to be applied, and enqueues the change. It returns when nothing is pending.
+func concurrentUpdate(t *testing.T, w *world) {
+	t.Helper()
+	var once sync.Once
+	w.steps().beforeApply = func(context.Context, []rediscache.Guarded) {
+		once.Do(func() {
+			w.write(t, 1, "second")
+			w.enqueue(t, row(1))
+		})
+	}
+	w.write(t, 1, "first")
+	w.enqueue(t, row(1))
+	resign := lead(t, w.task(t))
+	w.drained(t)
+	resign()
+}
+
+func TestDelivery_EventThatComesInFlightIsDeliveredToo(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	concurrentUpdate(t, w)
+	w.agree(t, 1)
+}
+
+// A settlement that ignored its token would take the newer event with it. This shows that the test above would notice.
+func TestDelivery_NegativeControl_SettlingWithoutTokenLosesTheUpdate(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.log.setTamper(func(ops []fsm.Op) tampered {
+		for i := range ops {
+			settle, ok := ops[i].Command.(fsm.SettleEvents)
+			if !ok {
+				continue
+			}
+			for j := range settle.Events {
+				settle.Events[j].Token = fsm.TokenMax
+			}
+		}
+		return tampered{ops: ops}
+	})
+	concurrentUpdate(t, w)
+	if different := w.differences(t, 1); len(different) != 1 {
+		t.Error("the update survived a settlement without token: the test of concurrent updates shows nothing")
+	}
+}
+
+func TestDelivery_ChangedMappingIsDeliveredByTheNewRule(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	changed := w.spec()
+	changed.Columns = []mapping.ColumnSpec{{Name: "v", As: "text"}}
+	var once sync.Once
+	w.steps().afterApply = func(_ []rediscache.Guarded, _ []rediscache.Outcome, err error) error {
+		once.Do(func() { w.putMapping(t, mappingName, changed) })
+		return err
+	}
+	w.write(t, 1, "a")
+	before := w.enqueue(t, row(1))[0].Token
+	lead(t, w.task(t))
+	w.drained(t)
+	if got, want := w.cached(t, 1), `{"text":"a"}`; got != want {
+		t.Errorf("after the change the key holds %s, want %s", got, want)
+	}
+	if after := w.guardToken(t, 1); after <= before {
+		t.Errorf("the new rendering has token %d, not above %d of the old one", after, before)
+	}
+}
+
+func TestDelivery_InvalidateInFlightCostsNoAttempt(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	var rounds atomic.Int64
+	w.steps().beforeApply = func(ctx context.Context, _ []rediscache.Guarded) {
+		if rounds.Add(1) > 2 {
+			return
+		}
+		batch, err := w.target.Begin(ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer batch.Close()
+		if err := batch.Invalidate(ctx, []rediscache.KeyPair{{Key: w.key(1), Guard: w.guard(1)}}); err != nil {
+			t.Error(err)
+		}
+	}
+	w.write(t, 1, "a")
+	task := w.task(t)
+	lead(t, task)
+	w.enqueue(t, row(1))
+	w.drained(t)
+	w.agree(t, 1)
+	if failed := task.Stats().Mappings[0].Failed; failed != 0 || rounds.Load() < 3 {
+		t.Errorf("%d failures after %d rounds, want none and at least 3", failed, rounds.Load())
+	}
+}
+
+func TestDelivery_RowsOfOneBatchAreNeverInAnother(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	const count = 500
+	w.fill(t, count)
+	w.cfg.BatchRowsMax, w.cfg.ProbeRows = 20, 5
+	var mu sync.Mutex
+	under := map[string]bool{}
+	var twice atomic.Int64
+	steps := w.steps()
+	steps.beforeApply = func(_ context.Context, writes []rediscache.Guarded) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, write := range writes {
+			if under[write.Write.Key] {
+				twice.Add(1)
+			}
+			under[write.Write.Key] = true
+		}
+	}
+	steps.afterApply = func(writes []rediscache.Guarded, _ []rediscache.Outcome, err error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, write := range writes {
+			delete(under, write.Write.Key)
+		}
+		return err
+	}
+	lead(t, w.task(t))
+	for range 5 {
+		w.enqueueAll(t, count)
+	}
+	w.drained(t)
+	w.agree(t, count)
+	if n := twice.Load(); n > 0 {
+		t.Errorf("%d rows were in two batches at a time", n)
+	}
+}
+
+func TestDelivery_ManyMappingsShareTheBatches(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.fill(t, 50)
+	var refs []fsm.RowRef
+	const mappings = 12
+	for n := range mappings {
+		spec := w.spec()
+		spec.Key = fmt.Sprintf("%sother%d:{id}", w.prefix, n)
+		name := fmt.Sprintf("other-%02d", n)
+		w.putMapping(t, name, spec)
+		for id := range 50 {
+			refs = append(refs, fsm.RowRef{Mapping: name, PK: row(id + 1).PK})
+		}
+	}
+	task := w.task(t)
+	lead(t, task)
+	w.enqueue(t, refs...)
+	eventually(t, "every mapping is delivered", func() bool {
+		total := uint64(0)
+		for _, m := range task.Stats().Mappings {
+			total += m.Delivered
+		}
+		return total == 50*mappings
+	})
+}
+
+func TestDelivery_MappingOfAnotherNodesPlacesWaits(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.write(t, 1, "a")
+	w.places.Targets = map[string]outbox.Target{}
+	task := w.task(t)
+	resign := lead(t, task)
+	w.enqueue(t, row(1))
+	if m := task.Stats().Mappings[0]; m.Blocked != outbox.BlockedTargetMissing || m.Pending != 1 {
+		t.Errorf("stats %+v, want one pending event that is blocked by %s", m, outbox.BlockedTargetMissing)
+	}
+	resign()
+	if e, ok := w.log.event(row(1)); !ok || e.Attempts != 0 || e.Failure != "" {
+		t.Errorf("the event was touched: %+v", e)
+	}
+}
