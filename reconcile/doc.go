@@ -22,9 +22,9 @@
 //
 // Every row is compared by itself; the digest decides nothing. A chunk's sums could only save the comparison, and that is the cheap part:
 // both sides have been fetched and rendered by then, and a missing expiry or another spelling of the same JSON does not show in a sum. The
-// digests are computed from the row and from the cached bytes independently, and a row about which comparison and digest disagree fails
-// the pass: one of the two would be wrong, and nobody could tell which. The sums of all rows stand in the record, so that two passes, or
-// table and cache, can be compared by three numbers. The key is inside the hash and the sums are additive: two values that were swapped
+// digests are computed from the row and from the cached bytes independently (unless those bytes are the rendering's own), and a row about
+// which comparison and digest disagree fails the pass: one of the two would be wrong, and nobody could tell which. The sums of all rows
+// stand in the record, so that two passes, or table and cache, can be compared by three numbers. The key is inside the hash and the sums are additive: two values that were swapped
 // change the sum, where an XOR of CRC-32 stays the same (TestDigest_SwappedValuesChangeTheSumWhereXorOfCRCIsBlind).
 //
 // # Verdicts
