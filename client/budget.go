@@ -1,0 +1,80 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Phase is one step of a drain. The order is fixed; each has a time limit of its own and is reported to the coordinator.
+type Phase string
+
+const (
+	PhaseAnnounce Phase = "announce" // ask for a place in the service's disruption budget; still serving
+	PhaseLameDuck Phase = "lameduck" // not ready, still serving: balancers notice
+	PhaseReject   Phase = "reject"   // refuse new requests, wait for those under way
+	PhaseFlush    Phase = "flush"    // run the flush tasks
+	PhaseLocks    Phase = "locks"    // give the locks back: the point of no return
+	PhaseClose    Phase = "close"    // close the HTTP servers
+	PhaseLeave    Phase = "leave"    // say goodbye
+)
+
+const (
+	// GraceDefault fits Kubernetes' 30 s with some slack.
+	GraceDefault = 25 * time.Second
+	// GraceMin is the shortest grace that leaves each phase enough time to do anything.
+	GraceMin = 3 * time.Second
+)
+
+// ErrGrace says that the phases do not fit into the time that the platform gives.
+var ErrGrace = errors.New("client: the drain does not fit into the grace period")
+
+// phaseTimes are the limits at GraceDefault. What they leave of the grace is the most that announce may wait for a grant.
+var phaseTimes = []struct {
+	phase Phase
+	limit time.Duration
+}{
+	{PhaseLameDuck, 3 * time.Second},
+	{PhaseReject, 8 * time.Second},
+	{PhaseFlush, 4 * time.Second},
+	{PhaseLocks, 1 * time.Second},
+	{PhaseClose, 2 * time.Second},
+	{PhaseLeave, 1 * time.Second},
+}
+
+// budget is the time limit of each phase, scaled to the grace of the platform.
+type budget struct {
+	grace time.Duration
+	limit map[Phase]time.Duration
+}
+
+// newBudget scales the phases. A lameDuck above 0 replaces the scaled one: how long balancers need to notice does not depend on the grace.
+func newBudget(grace, lameDuck time.Duration) (budget, error) {
+	if grace < GraceMin {
+		return budget{}, fmt.Errorf("%w: %v, and at least %v are needed", ErrGrace, grace, GraceMin)
+	}
+	b := budget{grace: grace, limit: make(map[Phase]time.Duration, len(phaseTimes))}
+	scale := float64(grace) / float64(GraceDefault)
+	for _, p := range phaseTimes {
+		b.limit[p.phase] = time.Duration(float64(p.limit) * min(1, scale))
+	}
+	if lameDuck > 0 {
+		b.limit[PhaseLameDuck] = lameDuck
+	}
+	if sum := b.phases(); sum > grace {
+		return budget{}, fmt.Errorf("%w: the phases need %v of %v", ErrGrace, sum, grace)
+	}
+	return b, nil
+}
+
+// phases is the time that a drain needs after its grant.
+func (b budget) phases() time.Duration {
+	var sum time.Duration
+	for _, d := range b.limit {
+		sum += d
+	}
+	return sum
+}
+
+// announce is how long a drain that the platform asked for may wait for its grant.
+func (b budget) announce() time.Duration { return b.grace - b.phases() }

@@ -1,0 +1,5 @@
+package client
+
+const envRole = "QUIESCE_TEST_ROLE"
+
+func playChild(string) int { return 0 }

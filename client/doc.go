@@ -1,0 +1,70 @@
+// Package client lets a Go application stop safely, take locks and keep its cache in step through a Quiesce cluster.
+//
+// # Stop safely
+//
+// Join registers the process, Handler counts its requests, Run serves until it is asked to stop and then drains, phase by phase:
+//
+//	app, err := client.Join("orders", client.FromEnv())
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	app.Flush("dirty keys", cache.Flush)
+//	code := app.Run(&http.Server{Addr: ":8080", Handler: app.Handler(routes)})
+//	db.Close()
+//	os.Exit(code)
+//
+// On SIGTERM the instance asks for a place in its service's disruption budget and serves on until it has one (announce). It stops being
+// ready and says goodbye on each connection (lameduck), refuses new requests and waits for those under way (reject), runs the flush tasks
+// (flush), gives its locks back (locks), closes its servers (close) and says that it left (leave). Each phase has a limit, scaled to the
+// time that the platform grants: QUIESCE_GRACE or Grace, 25 s by default. A second signal ends everything at once.
+//
+// # Take a lock
+//
+//	lock, err := app.Lock(ctx, "order/42")
+//	if err != nil {
+//		return err
+//	}
+//	defer lock.Unlock(ctx)
+//	_, err = db.ExecContext(ctx, "UPDATE orders SET …, fence_token = ? WHERE id = ? AND fence_token <= ?", lock.Token(), id, lock.Token())
+//
+// A lock waits in the order of asking. Its Token orders the holders; a resource that refuses lower ones is safe from a holder that was
+// stopped and does not know yet that it lost the lock. Without an instance, use Client.OpenSession and Session.Lock.
+//
+// # Keep a cache in step
+//
+//	tokens, err := app.Enqueue(ctx, "orders", id) // after the commit
+//
+// If it fails, remove the key from the cache yourself and enqueue again later: examples/orders shows how.
+//
+// # Invariants
+//
+//   - A mutating request is sent again only under the key of its first attempt. (TestCall_RetriesCarryTheSameKey)
+//   - Lock.Done is closed before the coordinator can grant the lock to another, and a lock that was lost stays lost.
+//     (TestLock_DoneClosesBeforeTheCoordinatorCanGrantToAnother)
+//   - Once the gate rejects and no request is in flight, no handler runs. (TestGate_ZeroInFlightMeansThatNoHandlerRuns)
+//   - No phase of a drain can keep the later ones from running, and a drain ends within the grace. (TestRun_…)
+//
+// # Ownership
+//
+// A Client owns the goroutines of its calls, a Session its keepalive, an App its registration; Close of each, or Run's return, joins them.
+// The one exception is a flush task that does not heed its context: it is left behind, for the process is about to end.
+//
+// # Time
+//
+// Leases count from the moment a keepalive was sent, on the local monotonic clock, and end a tenth of the TTL before the coordinator's.
+// Phases count from the first signal.
+//
+// # Failure
+//
+// Leaving fails open, exclusion fails closed. Without a coordinator an instance starts (unless Required), serves, and drains on its own
+// clock; Lock returns an error. Refusals are *Error values, to be compared with errors.Is; ErrUnavailable means surely not applied,
+// ErrOutcomeUnknown perhaps. An instance that the coordinator has given up (ErrFenced) refuses requests and exits with ExitLeftovers.
+//
+// # Limits
+//
+// 1,000 sequence numbers outstanding, 1,000 events a request, 100,000 events waiting to be sent, 4 MiB an answer, 16 counters a report.
+//
+// # Not here
+//
+// Transactions and pools (close them after Run), caches, shared locks and elections, background tasks, streams and hijacked connections.
+package client

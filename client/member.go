@@ -1,0 +1,265 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/quiescehq/quiesce/api"
+)
+
+// reportFor bounds one report of a drain: a coordinator that is away must not use up the time that the work needs.
+const reportFor = time.Second
+
+// member is what the coordinator knows of this instance: its registration, its lease, and what it was told.
+type member struct {
+	app  *App
+	wake chan struct{} // holds one
+
+	mu          sync.Mutex
+	service     string
+	id          string
+	incarnation uint64
+	lease       *lease // nil until registered
+	state       string // as last heard
+	ready       bool   // to be told
+	toldReady   bool
+	askedDrain  bool
+	fenced      bool
+	seq         uint64 // of reports
+}
+
+func newMember(a *App, service string) *member {
+	return &member{app: a, service: service, wake: make(chan struct{}, 1)}
+}
+
+// join tries to register for a moment. Only a refusal, or silence when a coordinator is required, is an error.
+func (m *member) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, joinFor)
+	defer cancel()
+	err := m.register(ctx)
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
+		if m.app.options.required {
+			return err
+		}
+		m.app.log.Warn("starting without the coordinator", "error", err)
+		return nil
+	}
+	return err
+}
+
+func (m *member) register(ctx context.Context) error {
+	o := m.app.options
+	var got api.Registered
+	rep, err := m.app.client.do(ctx, instanceCall("/v1/instances", api.RegisterInstance{
+		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), Address: o.address}, &got))
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.id, m.incarnation, m.state = got.ID, got.Incarnation, api.StateRegistered
+	m.lease = newLease(got.Session, o.leaseTTL, rep.sent)
+	m.app.log.Info("registered", "id", got.ID, "incarnation", got.Incarnation)
+	return nil
+}
+
+// run keeps the coordinator's view up to date until ctx ends or the instance is fenced.
+func (m *member) run(ctx context.Context) {
+	interval := m.app.options.leaseTTL / keepalivesPerTTL
+	for {
+		err := m.step(ctx)
+		if isFenced(err) {
+			m.fence(err)
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			m.app.log.Warn("the coordinator cannot be told", "error", err)
+		}
+		timer := time.NewTimer(interval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-m.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+func (m *member) step(ctx context.Context) error {
+	if m.currentLease() == nil {
+		if err := m.register(ctx); err != nil {
+			return err
+		}
+	}
+	if m.mustTellReady() {
+		if err := m.tellReady(ctx); err != nil {
+			return err
+		}
+	}
+	return m.keepalive(ctx)
+}
+
+func (m *member) currentLease() *lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lease
+}
+
+func (m *member) becomeReady() {
+	m.mu.Lock()
+	m.ready = true
+	m.mu.Unlock()
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *member) mustTellReady() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ready && !m.toldReady && !m.askedDrain
+}
+
+func (m *member) tellReady(ctx context.Context) error {
+	var status api.InstanceStatus
+	path, incarnation := m.address("ready")
+	_, err := m.app.client.do(ctx, instanceCall(path, api.Incarnation{Incarnation: incarnation}, &status))
+	var refused *Error
+	if errors.As(err, &refused) && refused.Code == api.CodeInstanceState {
+		err = nil // it is stopping already; the keepalive says so
+	}
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.toldReady = true
+	return nil
+}
+
+// address gives the path of one of the instance's commands, and the incarnation that goes with it.
+func (m *member) address(command string) (string, uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return "/v1/instances/" + m.id + "/" + command, m.incarnation
+}
+
+func (m *member) keepalive(ctx context.Context) error {
+	l := m.currentLease()
+	path, incarnation := m.address("keepalive")
+	var got api.InstanceLease
+	rep, err := m.app.client.do(ctx, keepaliveCall(path, l.ttl, api.Incarnation{Incarnation: incarnation}, &got))
+	if err != nil {
+		return err
+	}
+	m.app.client.renew(ctx, l, rep.sent, got.DeadlineInMs)
+	m.hear(got.State)
+	if got.Directive == api.DirectiveDrain {
+		m.app.requestStop(&StopError{Reason: "the coordinator granted a drain", granted: true})
+	}
+	return nil
+}
+
+func (m *member) hear(state string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = state
+}
+
+func (m *member) heard() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+func (m *member) unfenced() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.fenced
+}
+
+func isFenced(err error) bool {
+	var refused *Error
+	return errors.Is(err, ErrFenced) || errors.Is(err, ErrStaleIncarnation) || errors.Is(err, ErrSessionGone) ||
+		errors.As(err, &refused) && refused.Code == api.CodeInstanceNotFound
+}
+
+// fence takes notice that this incarnation is over: somebody may do its work already.
+func (m *member) fence(why error) {
+	m.mu.Lock()
+	m.fenced = true
+	m.mu.Unlock()
+	m.app.log.Error("this incarnation is over", "error", why)
+	m.app.gate.set(gateReject)
+	m.end()
+	m.app.requestStop(&StopError{Reason: "this incarnation is over", Fenced: true})
+}
+
+// reachable tells whether there is anybody to report to.
+func (m *member) reachable() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lease != nil && !m.fenced
+}
+
+// askDrain asks for the grant, or how the asking stands.
+func (m *member) askDrain(ctx context.Context, reason string) (api.InstanceStatus, error) {
+	path, incarnation := m.address("drain")
+	var status api.InstanceStatus
+	ask := instanceCall(path, api.DrainInstance{Incarnation: incarnation, Intent: m.app.options.intent, Reason: reason}, &status)
+	ask.retryFor = unreachableFor
+	if _, err := m.app.client.do(ctx, ask); err != nil {
+		return status, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.askedDrain, m.state = true, status.State
+	return status, nil
+}
+
+// report says how far the drain is. If the coordinator was away when the drain was announced, it is asked first.
+func (m *member) report(ctx context.Context, phase Phase, counters map[string]uint64, reason string) error {
+	m.mu.Lock()
+	asked := m.askedDrain
+	m.seq++
+	seq := m.seq
+	m.mu.Unlock()
+	if !asked {
+		if _, err := m.askDrain(ctx, reason); err != nil {
+			return err
+		}
+	}
+	path, incarnation := m.address("phase")
+	r := instanceCall(path, api.ReportPhase{Incarnation: incarnation, Phase: string(phase), Seq: seq, Counters: counters}, nil)
+	r.retryFor = reportFor
+	_, err := m.app.client.do(ctx, r)
+	return err
+}
+
+// leave says that the instance may exit, and that it does. The second ends its session and with it whatever locks it still has.
+func (m *member) leave(ctx context.Context) error {
+	for _, command := range []string{"drained", "left"} {
+		path, incarnation := m.address(command)
+		_, err := m.app.client.do(ctx, instanceCall(path, api.Incarnation{Incarnation: incarnation}, nil))
+		var refused *Error
+		if command == "drained" && errors.As(err, &refused) && refused.Code == api.CodeInstanceState {
+			continue // the drain was never granted, because nobody could be asked: leaving is all that is left to say
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end gives up the lease on this side.
+func (m *member) end() {
+	if l := m.currentLease(); l != nil {
+		l.end(ErrStopping)
+	}
+}
