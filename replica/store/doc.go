@@ -22,11 +22,11 @@
 //
 // # Ownership
 //
-// No goroutine of its own; raft-wal has one, which its Close ends. A call under the guard costs one timer, stopped at its return. Close raft before the stores.
+// No goroutine of its own; raft-wal has one, which its Close ends. A call under the guard costs a timer, stopped at its return. Close raft before the stores.
 //
 // # Time
 //
-// SyncTimeout (5 s) tells a hung disk from a slow one. Wall clock appears in snapshot names only, by which nothing is decided between snapshots of different term or index.
+// SyncTimeout (5 s) tells a hung disk from a slow one, and from a process that was stopped and resumed. Wall clock appears in snapshot names only, by which nothing is decided between snapshots of different term or index.
 //
 // # Failure
 //
@@ -35,7 +35,8 @@
 //
 // # Limits
 //
-// Log cache 64 MiB. raft-wal preallocates 64 MiB segments and calls itself experimental.
+// Log cache 64 MiB. raft-wal preallocates 64 MiB segments and calls itself experimental: walMeta and walLogs hold
+// what its release v0.4.0 gets wrong about deletions and rotations, and TestLogs_AgreeWithTheirObviousTwin looks for more.
 //
 // # Not here
 //

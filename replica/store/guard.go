@@ -23,9 +23,9 @@ func (g *guard) run(op string, call func() error) error {
 	if first := g.fatal.Load(); first != nil {
 		return *first
 	}
-	watch := time.AfterFunc(g.limit, func() { g.report(&HungError{Op: op, Limit: g.limit}) })
+	done := g.watch(op)
 	err := call()
-	watch.Stop()
+	done()
 	if err == nil || isAbsent(err) {
 		return err
 	}
@@ -33,6 +33,28 @@ func (g *guard) run(op string, call func() error) error {
 	g.report(err)
 	return err
 }
+
+// watch reports op as hung unless done is called within the limit. It waits in two steps, because after a pause of the whole
+// process (SIGSTOP, a frozen machine) a single timer would fire before the call, whose work is long done, has had a
+// chance to return.
+func (g *guard) watch(op string) (done func()) {
+	var returned atomic.Bool
+	last := g.limit / lastStepOf
+	first := time.AfterFunc(g.limit-last, func() {
+		time.AfterFunc(last, func() {
+			if !returned.Load() {
+				g.report(&HungError{Op: op, Limit: g.limit})
+			}
+		})
+	})
+	return func() {
+		returned.Store(true)
+		first.Stop()
+	}
+}
+
+// lastStepOf: the last step is this part of the limit, one second of five.
+const lastStepOf = 5
 
 func (g *guard) report(err error) {
 	if g.fatal.CompareAndSwap(nil, &err) {

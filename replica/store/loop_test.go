@@ -17,9 +17,13 @@ func TestRejoin_FollowerInAnInstallLoopFollowsAgain(t *testing.T) {
 		noError(t, stuck.stores.MarkRejoin())
 		term := stuck.raft.CurrentTerm()
 		stuck = stuck.restart(t)
-		connect(stuck, leader, third)
-		leader.apply(t, 3)
-		stuck.counts(t, leader.fsm.count())
+		all := []*node{stuck, leader, third}
+		connect(all...)
+		applyAnywhere(t, all, 3)
+		eventually(t, "the follower holds what the others hold", func() bool {
+			n := stuck.fsm.count()
+			return n >= 18 && n == leader.fsm.count() && n == third.fsm.count()
+		})
 		if stuck.raft.CurrentTerm() < term {
 			t.Fatal("the term went back")
 		}
@@ -32,7 +36,6 @@ func TestRejoin_WithoutTheMarkerBoltDBLoopsOn(t *testing.T) {
 	stuck, leader, third := installLoop(t, BoltDB)
 	stuck = stuck.restart(t)
 	connect(stuck, leader, third)
-	leader.apply(t, 3)
 	eventually(t, "the loop goes on after a restart", func() bool { return stuck.fsm.restores() > 5 })
 }
 
@@ -63,11 +66,21 @@ func installLoop(t *testing.T, kind Kind) (stuck, leader, third *node) {
 	if third == leader {
 		third = rest[1]
 	}
-	leader.apply(t, 5)
+	applyAnywhere(t, rest, 5)
 	noError(t, leader.raft.Snapshot().Error())
 	connect(nodes...)
 	eventually(t, "the same snapshot is installed again and again", func() bool { return stuck.fsm.restores() > 5 })
 	return stuck, leader, third
+}
+
+// applyAnywhere survives elections on a loaded machine.
+func applyAnywhere(t *testing.T, nodes []*node, count int) {
+	t.Helper()
+	for done := 0; done < count; {
+		if anyLeader(t, nodes).raft.Apply([]byte("x"), time.Second).Error() == nil {
+			done++
+		}
+	}
 }
 
 func anyLeader(t *testing.T, nodes []*node) (leader *node) {

@@ -24,7 +24,7 @@ func startNode(t *testing.T, id string, cfg Config) *node {
 	n := &node{id: raft.ServerID(id), cfg: cfg, stores: openIn(t, cfg), fsm: &counter{}}
 	conf := raft.DefaultConfig()
 	conf.LocalID = n.id
-	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 150*time.Millisecond, 150*time.Millisecond, 100*time.Millisecond
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 300*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 	conf.CommitTimeout = 5 * time.Millisecond
 	conf.TrailingLogs = 0
 	conf.Logger = hclog.NewNullLogger()
