@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -16,30 +14,165 @@ import (
 // canonicalDepthMax bounds the recursion: cached bytes are anybody's.
 const canonicalDepthMax = 128
 
-var errCanonical = errors.New("no canonical form")
+var (
+	errCanonical = errors.New("no canonical form")
+	errDepth     = fmt.Errorf("%w: nested deeper than %d", errCanonical, canonicalDepthMax)
+)
 
-// CanonicalJSON rewrites one JSON value without white space, with object keys sorted by bytes, one spelling for each string, and numbers as the text they had.
-// Duplicate keys are refused: readers disagree on which one counts, so no two such objects may be called the same. So is anything after the value.
+// CanonicalJSON rewrites one JSON value without white space, with one spelling for each string, object members sorted by that spelling, and numbers as the text they had.
+// Duplicate members are refused: readers disagree on which one counts, so no two such objects may be called the same.
+//
+// It is a scanner of its own because a pass calls it for every row and every key: the standard decoder's tokens took five times as long.
 func CanonicalJSON(src []byte) ([]byte, error) {
-	if !utf8.Valid(src) {
+	switch {
+	case !json.Valid(src): // so the scanner need not check grammar
+		return nil, fmt.Errorf("%w: not JSON", errCanonical)
+	case !utf8.Valid(src):
 		return nil, fmt.Errorf("%w: not UTF-8", errCanonical)
-	}
-	if loneSurrogate(src) {
+	case loneSurrogate(src):
 		return nil, fmt.Errorf("%w: half of a surrogate pair", errCanonical)
 	}
-	dec := json.NewDecoder(bytes.NewReader(src))
-	dec.UseNumber()
-	out, err := appendCanonical(make([]byte, 0, len(src)), dec, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w: more than one value", errCanonical)
-	}
-	return out, nil
+	s := scanner{src: src}
+	return s.value(make([]byte, 0, len(src)), 0)
 }
 
-// loneSurrogate finds \ud800 to \udfff without their partner. The decoder turns each into U+FFFD, so that different values would look the same.
+// scanner walks over text that is known to be valid.
+type scanner struct {
+	src []byte
+	pos int
+}
+
+// next skips white space and returns the byte there.
+func (s *scanner) next() byte {
+	for {
+		switch c := s.src[s.pos]; c {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return c
+		}
+	}
+}
+
+func (s *scanner) value(b []byte, depth int) ([]byte, error) {
+	if depth > canonicalDepthMax {
+		return nil, errDepth
+	}
+	switch s.next() {
+	case '{':
+		return s.object(b, depth)
+	case '[':
+		return s.array(b, depth)
+	case '"':
+		return s.text(b)
+	}
+	length := bytes.IndexAny(s.src[s.pos:], ",]} \t\r\n") // a number, true, false or null
+	if length < 0 {
+		length = len(s.src) - s.pos
+	}
+	b = append(b, s.src[s.pos:s.pos+length]...)
+	s.pos += length
+	return b, nil
+}
+
+func (s *scanner) text(b []byte) ([]byte, error) {
+	start, escaped := s.pos, false
+	for s.pos++; s.src[s.pos] != '"'; s.pos++ {
+		if s.src[s.pos] == '\\' {
+			escaped = true
+			s.pos++
+		}
+	}
+	s.pos++
+	if !escaped {
+		return append(b, s.src[start:s.pos]...), nil
+	}
+	var decoded string
+	if err := json.Unmarshal(s.src[start:s.pos], &decoded); err != nil {
+		return nil, fmt.Errorf("%w: %w", errCanonical, err)
+	}
+	return appendString(b, decoded), nil
+}
+
+func (s *scanner) array(b []byte, depth int) ([]byte, error) {
+	b = append(b, '[')
+	s.pos++
+	for first := true; s.next() != ']'; first = false {
+		if !first {
+			b = append(b, ',')
+			s.pos++
+		}
+		var err error
+		if b, err = s.value(b, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	s.pos++
+	return append(b, ']'), nil
+}
+
+// member is where one member of an object lies in the output.
+type member struct{ start, nameEnd, end int }
+
+func (s *scanner) object(b []byte, depth int) ([]byte, error) {
+	b = append(b, '{')
+	s.pos++
+	first := len(b)
+	members := make([]member, 0, 16)
+	for s.next() != '}' {
+		if len(members) > 0 {
+			b = append(b, ',')
+			s.pos++
+			s.next()
+		}
+		m := member{start: len(b)}
+		var err error
+		if b, err = s.text(b); err != nil {
+			return nil, err
+		}
+		m.nameEnd = len(b)
+		s.next()
+		s.pos++ // the colon
+		if b, err = s.value(append(b, ':'), depth+1); err != nil {
+			return nil, err
+		}
+		m.end = len(b)
+		members = append(members, m)
+	}
+	s.pos++
+	if err := sortMembers(b, first, members); err != nil {
+		return nil, err
+	}
+	return append(b, '}'), nil
+}
+
+// sortMembers puts the members, which fill b from first on with a comma between them, in order.
+func sortMembers(b []byte, first int, members []member) error {
+	byName := func(x, y member) int { return bytes.Compare(b[x.start:x.nameEnd], b[y.start:y.nameEnd]) }
+	sorted := slices.IsSortedFunc(members, byName)
+	if !sorted {
+		slices.SortFunc(members, byName)
+	}
+	for i := 1; i < len(members); i++ {
+		if byName(members[i-1], members[i]) == 0 {
+			return fmt.Errorf("%w: member %s twice", errCanonical, b[members[i].start:members[i].nameEnd])
+		}
+	}
+	if sorted {
+		return nil
+	}
+	ordered := make([]byte, 0, len(b)-first)
+	for i, m := range members {
+		if i > 0 {
+			ordered = append(ordered, ',')
+		}
+		ordered = append(ordered, b[m.start:m.end]...)
+	}
+	copy(b[first:], ordered)
+	return nil
+}
+
+// loneSurrogate finds \ud800 to \udfff without their partner. Decoding turns each into U+FFFD, so that different values would look the same.
 func loneSurrogate(src []byte) bool {
 	for i := 0; i < len(src); i++ {
 		if src[i] != '\\' {
@@ -70,83 +203,4 @@ func unicodeEscape(b []byte) (unit rune, ok bool) {
 	}
 	n, err := strconv.ParseUint(string(b[2:unicodeEscapeBytes]), 16, 16)
 	return rune(n), err == nil
-}
-
-func appendCanonical(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
-	if depth > canonicalDepthMax {
-		return nil, fmt.Errorf("%w: nested deeper than %d", errCanonical, canonicalDepthMax)
-	}
-	token, err := dec.Token()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errCanonical, err)
-	}
-	switch v := token.(type) {
-	case json.Delim:
-		if v == '{' {
-			return appendCanonicalObject(b, dec, depth)
-		}
-		return appendCanonicalArray(b, dec, depth)
-	case json.Number:
-		return append(b, v...), nil
-	case string:
-		return appendString(b, v), nil
-	case bool:
-		return fmt.Appendf(b, "%t", v), nil
-	default:
-		return append(b, "null"...), nil
-	}
-}
-
-func appendCanonicalArray(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
-	b = append(b, '[')
-	for first := true; dec.More(); first = false {
-		if !first {
-			b = append(b, ',')
-		}
-		var err error
-		if b, err = appendCanonical(b, dec, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	return closeCanonical(append(b, ']'), dec)
-}
-
-func appendCanonicalObject(b []byte, dec *json.Decoder, depth int) ([]byte, error) {
-	type member struct {
-		name  string
-		value []byte
-	}
-	var members []member
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errCanonical, err)
-		}
-		name, _ := token.(string) // the decoder admits nothing else here
-		value, err := appendCanonical(nil, dec, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, member{name, value})
-	}
-	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
-	b = append(b, '{')
-	for i, m := range members {
-		if i > 0 {
-			if m.name == members[i-1].name {
-				return nil, fmt.Errorf("%w: key %q twice", errCanonical, m.name)
-			}
-			b = append(b, ',')
-		}
-		b = append(append(appendString(b, m.name), ':'), m.value...)
-	}
-	return closeCanonical(append(b, '}'), dec)
-}
-
-// closeCanonical consumes the closing delimiter that the caller has written.
-func closeCanonical(b []byte, dec *json.Decoder) ([]byte, error) {
-	if _, err := dec.Token(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errCanonical, err)
-	}
-	return b, nil
 }

@@ -58,5 +58,24 @@ func FuzzCanonicalJSON(f *testing.F) {
 		if again, err := CanonicalJSON(spaced.Bytes()); err != nil || !bytes.Equal(once, again) {
 			t.Errorf("%q with white space is %q, %v", once, again, err)
 		}
+		// The obvious twin: the standard library's idea of the same value, with its own order of members and its own escapes.
+		if again, err := CanonicalJSON(throughStandardLibrary(t, []byte(s))); err != nil || !bytes.Equal(once, again) {
+			t.Errorf("%q through the standard library is %q, %v", once, again, err)
+		}
 	})
+}
+
+func throughStandardLibrary(t *testing.T, src []byte) []byte {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(src))
+	dec.UseNumber()
+	var value any
+	if err := dec.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	out, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -10,7 +10,7 @@ import (
 
 const columnsMax = 4_096 // MySQL's own limit
 
-// Columns describes a table of the source's database. A table that does not exist, or exists in another case only, is [ErrTableChanged].
+// Columns describes a table of the source's database. A table that does not exist, or that the account may not see, is [ErrTableChanged].
 func (s *Source) Columns(ctx context.Context, table string) ([]mapping.Column, error) {
 	bounded, cancel := context.WithTimeout(ctx, s.queryTimeout)
 	defer cancel()
@@ -38,10 +38,9 @@ func (s *Source) Columns(ctx context.Context, table string) ([]mapping.Column, e
 	return columns, nil
 }
 
-// columns compares names byte by byte: information_schema's collation would find Orders for orders, and the table's own statement would not.
 func (s *Source) columns(ctx context.Context, table string) ([]mapping.Column, error) {
 	rows, err := s.pool.QueryContext(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE FROM information_schema.COLUMNS
-		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND BINARY TABLE_NAME = ? ORDER BY ORDINAL_POSITION LIMIT ?`, s.database, table, table, columnsMax)
+		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION LIMIT ?`, s.database, table, columnsMax)
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 // proof is joined to every read. It yields one row whatever the table holds, so an answer without it is no answer.
 const proof = "(SELECT @@global.read_only AS ro, @@server_id AS sid) AS s"
 
-// selectRows asks for the rows of pks, which are checked. Key values are written as digits and not as arguments: a quoted '42' would be compared as a double, and
-// 9007199254740993 would match its neighbour.
+// selectRows asks for the rows of pks, which are checked. Key values are written as digits and not as arguments: integers are compared as integers, while text is compared with an
+// integer as a double wherever the optimiser does not convert it first, and then 9007199254740993 matches its neighbour.
 func selectRows(m *mapping.Mapping, pks [][]string) string {
 	var b strings.Builder
 	b.WriteString("SELECT s.ro, s.sid")
