@@ -112,9 +112,10 @@ install_with_apt-get() {
 	with_services_denied apt_install "${packages[@]}" || {
 		apt-get -q update && with_services_denied apt_install "${packages[@]}"
 	} || return 1
-	# The units of what we installed ourselves must not start at the next boot either.
-	if [[ -z $REDIS_PROGRAM ]] && command -v systemctl >/dev/null; then
-		systemctl --quiet disable redis-server.service || true
+	# What we installed must not start at the next boot either. Only Redis brings a unit: MariaDB's core package has none.
+	if [[ -z $REDIS_PROGRAM ]]; then
+		if command -v deb-systemd-helper >/dev/null; then deb-systemd-helper disable redis-server.service || true; fi
+		if command -v update-rc.d >/dev/null; then update-rc.d redis-server disable || true; fi
 	fi
 }
 

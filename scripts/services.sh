@@ -88,7 +88,7 @@ create_pair() {
 	remember_programs
 	trap end_servers EXIT
 	initialise_mysql >"$DIR/initialise.log" 2>&1 || {
-		tail -n 5 "$DIR/initialise.log" >&2
+		tail -n 20 "$DIR/initialise.log" >&2
 		trap - EXIT # nothing runs yet
 		die $EXIT_UNAVAILABLE "$MYSQLD_PROGRAM cannot make a database in $DIR; see $DIR/initialise.log."
 	}
@@ -209,7 +209,8 @@ initialise_mysql() {
 	fi
 }
 
-# The installer does not quote its paths, so it sees ours through links that hold no space.
+# The installer does not quote its paths, so it sees ours through links that hold no space. Forced, because without that
+# it insists on a host name that resolves, which a bare container may lack and our accounts do not use.
 initialise_mariadb() {
 	local installer='' folder near base=() with links code=0
 	library_prefix with "$MYSQLD_PROGRAM"
@@ -227,7 +228,7 @@ initialise_mariadb() {
 		ln -s "$SERVERS_ROOT" "$links/root"
 		base=(--basedir="$links/root/usr")
 	fi
-	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$links/mysql/data" --skip-test-db --skip-name-resolve \
+	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$links/mysql/data" --force --skip-test-db --skip-name-resolve \
 		--auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" --innodb-log-file-size=32M "$@" || code=$?
 	rm -rf "$links"
 	return $code

@@ -1,0 +1,37 @@
+# Every target is one line of help; the work is in scripts/ and in the go command.
+.DEFAULT_GOAL := help
+SHELL := bash
+GO ?= go
+FUZZTIME ?= 10s
+PACKAGES ?= ./...
+
+.PHONY: help check test race fuzz cluster demo
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+check: ## format, vet and build, without running a test
+	@test -z "$$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l)" || { echo "run gofmt -w on: $$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l | tr '\n' ' ')" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) build ./...
+
+test: ## the tests of PACKAGES (default: all), on servers that are started when needed and shared
+	$(GO) test -shuffle=on $(PACKAGES)
+
+race: ## the whole check, as it is done before a merge: scripts/test.sh
+	scripts/test.sh
+
+fuzz: ## every fuzz test for FUZZTIME (default 10s)
+	@set -euo pipefail; \
+	grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u | while read -r package; do \
+		sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$package"/*_test.go | sort -u | while read -r name; do \
+			echo "== $$package $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+		done; \
+	done
+
+cluster: ## three nodes and their servers on this machine; end them with scripts/cluster.sh down
+	scripts/cluster.sh up
+
+demo: ## the main job from end to end, in about a minute
+	scripts/cluster.sh demo
