@@ -291,6 +291,12 @@ func TestRead_NoProofLeavesTheWholeBatchUnknown(t *testing.T) {
 	}
 	f.exec("SET GLOBAL read_only = 0")
 	all(t, nil)
+	f.exec("SET GLOBAL autocommit = 0")
+	var autocommit string
+	later := open(t, mysql.Config{Name: "shop", DSN: own.MySQLDSN})
+	if err := later.Pool().QueryRowContext(t.Context(), "SELECT @@autocommit").Scan(&autocommit); err != nil || autocommit != "1" {
+		t.Errorf("autocommit = %s, %v; want 1, or the first read would hold its transaction open", autocommit, err)
+	}
 	own.StopMySQL()
 	all(t, mysql.ErrUnreachable)
 	own.StartMySQL()
