@@ -69,7 +69,7 @@ func (c Config) Validate() error {
 		c.BackoffMax, c.BackoffBase, fsm.WaitMaxMs*time.Millisecond)
 	require(c.BreakerFailures >= 1, "breaker failures 0, want 1 or more")
 	require(c.BreakerOpen >= time.Millisecond && c.BreakerOpen <= time.Hour, "breaker pause %v, want 1ms to 1h", c.BreakerOpen)
-	require(c.RecentRowsMax >= c.BatchRowsMax && c.RecentRowsMax <= recentRowsCeiling, "recent rows %d, want %d to %d",
+	require(c.RecentRowsMax >= max(c.BatchRowsMax, 1) && c.RecentRowsMax <= recentRowsCeiling, "recent rows %d, want %d to %d",
 		c.RecentRowsMax, c.BatchRowsMax, recentRowsCeiling)
 	return errors.Join(faults...)
 }
