@@ -20,6 +20,7 @@ func Compile(spec Spec, revision uint64, columns []Column) (*Mapping, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
+	spec.PrimaryKey, spec.Columns = slices.Clone(spec.PrimaryKey), slices.Clone(spec.Columns) // the caller keeps its own
 	var f faults
 	byName := make(map[string]Column, len(columns))
 	for _, c := range columns {
@@ -91,7 +92,7 @@ func resolveColumns(f *faults, spec Spec, byName map[string]Column) []Column {
 	return out
 }
 
-// Spec returns the declaration.
+// Spec returns the declaration. The caller must not change its slices.
 func (m *Mapping) Spec() Spec { return m.spec }
 
 // Revision returns the revision of the mapping record that this was compiled from.

@@ -12,11 +12,11 @@
 //
 // # Invariants
 //
-//   - Two primary keys never share a data key: all key columns are in the template, and the literal between two of them starts with a byte that no integer holds.
+//   - Two primary keys never share a data key: all key columns are in the template, and the text between two of them starts with no digit.
 //   - A data key holds no brace, so its guard "qg:{key}" hashes to the same Redis Cluster slot and is never a data key itself.
 //   - Rendering is a function of (spec, row, token): a retry, another node or a later leader gives the same bytes and the same TTL.
 //   - Numbers stay the text that the server printed. No value passes through a float64.
-//   - Equal digests mean that Compare says equal or format_only, up to a 128-bit collision.
+//   - Equal digests mean that Compare says equal, format_only or no_ttl, up to a 128-bit collision.
 //
 // # Ownership
 //
