@@ -147,7 +147,7 @@ func TestTask_DifferenceThatHealsInTimeIsNotCounted(t *testing.T) {
 		under := task.Progress()
 		return len(under) == 1 && under[0].Open == 10 && under[0].Waiting == waitConfirming
 	})
-	w.fill0(5)
+	w.heal(5)
 	p := w.ended(pass)
 	resign()
 	if (p.Counts != fsm.PassCounts{Rows: rows, Equal: rows - 5, Missing: 5}) {
@@ -158,8 +158,8 @@ func TestTask_DifferenceThatHealsInTimeIsNotCounted(t *testing.T) {
 	}
 }
 
-// fill0 delivers the first n rows without an event.
-func (w *world) fill0(n int) {
+// heal delivers the first n rows without an event.
+func (w *world) heal(n int) {
 	w.t.Helper()
 	rows, err := w.source.ReadChunk(context.Background(), w.mapping, nil, n)
 	if err != nil {

@@ -35,7 +35,7 @@ func examine(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Ac
 		return l, nil
 	}
 	l.actual, l.hasActual = m.DigestActual(key, actual)
-	sameDigest := l.hasExpected == l.hasActual && l.expected == l.actual
+	sameDigest := l.hasExpected == l.hasActual && (!l.hasExpected || l.expected == l.actual)
 	sameValue := l.matches() || l.verdict == mapping.NoTTL
 	if sameDigest != sameValue {
 		return look{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", l.verdict, key)}

@@ -43,7 +43,11 @@ type world struct {
 
 func newWorld(t testing.TB, rows int, change func(*mapping.Spec)) *world {
 	t.Helper()
-	place := services.Require(t)
+	return newWorldAt(t, services.Require(t), rows, change)
+}
+
+func newWorldAt(t testing.TB, place services.Services, rows int, change func(*mapping.Spec)) *world {
+	t.Helper()
 	w := &world{t: t, log: newTestLog(), memory: newMemory(), config: Default()}
 	w.config.ChunkRowsStart, w.config.ChunkRowsMax = 500, 500
 	w.config.CheckpointEvery, w.config.RetryMin, w.config.RetryMax = 10*time.Millisecond, time.Millisecond, 50*time.Millisecond
