@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Instance is a pair of servers that one test owns and may stop. Addresses stay the same across stops and starts.
+// Instance is a pair of servers that one test owns and may stop. Addresses stay the same across stops and starts. Its
+// methods end the test when they fail, so they belong on the test's own goroutine.
 type Instance struct {
 	MySQLDSN      string // an empty database that the pair was started with
 	MySQLAdminDSN string // the same server and account without a database
