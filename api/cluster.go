@@ -52,8 +52,7 @@ type Place struct {
 	Detail    string   `json:"detail,omitempty"`
 }
 
-// Health answers /healthz and /readyz.
+// Health answers /healthz and /readyz when all is well; else the answer is a Problem.
 type Health struct {
-	Status string `json:"status" enum:"ok,not_ready"`
-	Reason string `json:"reason,omitempty"`
+	Status string `json:"status" enum:"ok"`
 }

@@ -44,6 +44,7 @@ const (
 	CodeIndexAhead       Code = "index_ahead"
 	CodeNodeNotFound     Code = "node_not_found"
 	CodeUnsafe           Code = "unsafe"
+	CodePlaceUnknown     Code = "place_unknown"
 )
 
 // What is full.
@@ -63,6 +64,7 @@ const (
 	CodeNotApplied        Code = "not_applied" // surely not: safe to send again
 	CodeNoLeader          Code = "no_leader"   // as not_applied
 	CodeDraining          Code = "draining"    // as not_applied: this node is stopping, another serves
+	CodeNotReady          Code = "not_ready"   // /readyz only: send requests to another node
 	CodeSourceUnreachable Code = "source_unreachable"
 	CodeTargetUnreachable Code = "target_unreachable"
 	CodeOutcomeUnknown    Code = "outcome_unknown" // may or may not be applied: send again only with the same idempotency key
@@ -112,6 +114,7 @@ var Meanings = map[Code]Meaning{
 	CodeIndexAhead:       {http.StatusConflict, "The index is ahead of the state"},
 	CodeNodeNotFound:     {http.StatusNotFound, "There is no such node"},
 	CodeUnsafe:           {http.StatusConflict, "The change would put the cluster at risk"},
+	CodePlaceUnknown:     {http.StatusUnprocessableEntity, "Not every node has the source or the target"},
 
 	CodeKeysOutstanding: {http.StatusTooManyRequests, "Too many results are unacknowledged"},
 	CodeSessionsFull:    {http.StatusTooManyRequests, "Too many sessions"},
@@ -125,6 +128,7 @@ var Meanings = map[Code]Meaning{
 	CodeNotApplied:        {http.StatusServiceUnavailable, "The request was not applied"},
 	CodeNoLeader:          {http.StatusServiceUnavailable, "There is no leader"},
 	CodeDraining:          {http.StatusServiceUnavailable, "This node is stopping"},
+	CodeNotReady:          {http.StatusServiceUnavailable, "This node is not ready"},
 	CodeSourceUnreachable: {http.StatusServiceUnavailable, "The source cannot be reached"},
 	CodeTargetUnreachable: {http.StatusServiceUnavailable, "The target cannot be reached"},
 	CodeOutcomeUnknown:    {http.StatusGatewayTimeout, "The request may or may not have been applied"},

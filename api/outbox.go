@@ -47,15 +47,15 @@ type EventState struct {
 
 // Event is a pending event.
 type Event struct {
-	Mapping  string `json:"mapping"`
-	PK       string `json:"pk" doc:"In canonical form"`
-	Token    uint64 `json:"token"`
-	AgeMs    uint64 `json:"age_ms"`
-	Attempts uint32 `json:"attempts"`
-	NextInMs uint64 `json:"next_in_ms"`
-	Failure  string `json:"failure,omitempty" doc:"Class of the last failure"`
-	Detail   string `json:"detail,omitempty"`
-	Pass     uint64 `json:"pass,omitempty" doc:"The pass that asked for it"`
+	Mapping  string   `json:"mapping"`
+	PK       []string `json:"pk" doc:"In canonical form"`
+	Token    uint64   `json:"token"`
+	AgeMs    uint64   `json:"age_ms"`
+	Attempts uint32   `json:"attempts"`
+	NextInMs uint64   `json:"next_in_ms"`
+	Failure  string   `json:"failure,omitempty" doc:"Class of the last failure"`
+	Detail   string   `json:"detail,omitempty"`
+	Pass     uint64   `json:"pass,omitempty" doc:"The pass that asked for it"`
 }
 
 // Events is a page of pending events.
@@ -66,13 +66,13 @@ type Events struct {
 
 // DeadLetter is an event that is not retried by itself; its key was removed from the cache.
 type DeadLetter struct {
-	Mapping  string `json:"mapping"`
-	PK       string `json:"pk" doc:"In canonical form"`
-	Token    uint64 `json:"token"`
-	AgeMs    uint64 `json:"age_ms"`
-	Attempts uint32 `json:"attempts"`
-	Failure  string `json:"failure"`
-	Detail   string `json:"detail,omitempty"`
+	Mapping  string   `json:"mapping"`
+	PK       []string `json:"pk" doc:"In canonical form"`
+	Token    uint64   `json:"token"`
+	AgeMs    uint64   `json:"age_ms"`
+	Attempts uint32   `json:"attempts"`
+	Failure  string   `json:"failure"`
+	Detail   string   `json:"detail,omitempty"`
 }
 
 // DeadLetters is a page of dead letters.

@@ -79,9 +79,9 @@ type Differences struct {
 
 // Difference is one confirmed difference.
 type Difference struct {
-	PK       string `json:"pk" doc:"In canonical form"`
-	Key      string `json:"key"`
-	Class    string `json:"class"`
-	Expected string `json:"expected,omitempty" doc:"Cut short"`
-	Actual   string `json:"actual,omitempty" doc:"Cut short"`
+	PK       []string `json:"pk" doc:"In canonical form"`
+	Key      string   `json:"key"`
+	Class    string   `json:"class"`
+	Expected string   `json:"expected,omitempty" doc:"Cut short"`
+	Actual   string   `json:"actual,omitempty" doc:"Cut short"`
 }

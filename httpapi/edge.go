@@ -1,0 +1,140 @@
+package httpapi
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/quiescehq/quiesce/api"
+)
+
+// What every request goes through, in this order: count, recover, headers, limits, body; then, for the API proper, forward.
+
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// count adds before anything looks at the draining flag: the other order would let Drain see no request while one is about to begin.
+func (s *Server) count(c *gin.Context) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	begun := time.Now()
+	defer func() {
+		took := time.Since(begun)
+		s.metrics.observe(c.Request.Method, c.FullPath(), c.Writer.Status(), took)
+		s.log.DebugContext(c.Request.Context(), "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(), "took", took)
+	}()
+	c.Next()
+}
+
+// recover answers panics. A panic after the first byte of the answer cuts the connection: the client must not take half an answer for one.
+func (s *Server) recover(c *gin.Context) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(http.ErrAbortHandler)
+		}
+		if c.Writer.Written() {
+			s.log.ErrorContext(c.Request.Context(), "panic after the answer began", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			panic(http.ErrAbortHandler)
+		}
+		s.bug(c.Request.Context(), fmt.Errorf("panic: %v\n%s", cause, debug.Stack())).write(c)
+	}()
+	c.Next()
+}
+
+func (s *Server) headers(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set(api.HeaderFeatureLevel, strconv.Itoa(api.FeatureLevel))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if l := s.rep.Leader(); l.HTTPAddr != "" {
+		h.Set(api.HeaderLeader, baseURL(l))
+	}
+	if s.isDraining() {
+		h.Set("Connection", "close")
+	}
+	c.Next()
+}
+
+func baseURL(l Leader) string { return "http://" + l.HTTPAddr }
+
+func (s *Server) limits(c *gin.Context) {
+	if n := len(c.Request.RequestURI); n > api.URIBytesMax {
+		overLimit(api.CodeURITooLong, fmt.Sprintf("the URI has %d bytes", n), api.URIBytesMax).write(c)
+		return
+	}
+	n := 0
+	for name, values := range c.Request.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	if n > api.HeaderBytesMax {
+		overLimit(api.CodeHeadersTooLarge, fmt.Sprintf("the headers have %d bytes", n), api.HeaderBytesMax).write(c)
+		return
+	}
+	c.Next()
+}
+
+const rawBodyKey = "quiesce.body"
+
+// body reads the whole body: the fingerprint of an idempotency key covers it, and forwarding may have to send it.
+func (s *Server) body(c *gin.Context) {
+	raw, p := readBody(c)
+	if p != nil {
+		p.write(c)
+		return
+	}
+	if len(raw) > 0 && !isJSON(c.GetHeader("Content-Type")) {
+		problem(api.CodeMediaType, "send the body as application/json").write(c)
+		return
+	}
+	c.Request.Body = io.NopCloser(bytes.NewReader(raw))
+	c.Request.ContentLength = int64(len(raw))
+	c.Set(rawBodyKey, raw)
+	c.Next()
+}
+
+func readBody(c *gin.Context) ([]byte, *refusal) {
+	r := c.Request
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	if r.ContentLength > api.BodyBytesMax {
+		return nil, overLimit(api.CodeBodyTooLarge, fmt.Sprintf("the body has %d bytes", r.ContentLength), api.BodyBytesMax)
+	}
+	// The deadline is for the body only. One that stayed on the connection would end a parked request: net/http reads on in the
+	// background to notice a client that goes away. Recorders of tests have no deadline to set.
+	deadline := http.NewResponseController(c.Writer)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyReadMax))
+	raw, err := io.ReadAll(io.LimitReader(r.Body, api.BodyBytesMax+1))
+	_ = deadline.SetReadDeadline(time.Time{})
+	switch {
+	case err != nil:
+		return nil, problem(api.CodeMalformed, "the body could not be read to its end")
+	case len(raw) > api.BodyBytesMax:
+		return nil, overLimit(api.CodeBodyTooLarge, "the body is too large", api.BodyBytesMax)
+	}
+	return raw, nil
+}
+
+func isJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == api.ContentJSON
+}

@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics has a registry of its own: two servers in one process do not meet. Labels are routes, methods, status classes, tables and
+// breakers: each a fixed or bounded set, whatever clients send.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+}
+
+func newMetrics(s *Server) (*metrics, error) {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quiesce_http_requests_total", Help: "Requests answered."},
+			[]string{"method", "route", "class"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quiesce_http_request_seconds", Help: "Time to answer, parked requests included.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 4, 9)}, []string{"route"}),
+	}
+	all := append([]prometheus.Collector{m.requests, m.latency, stateCollector{s}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}, s.cfg.Collectors...)
+	for _, c := range all {
+		if err := m.registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+func (m *metrics) observe(method, route string, status int, took time.Duration) {
+	if route == "" {
+		route = "none" // the router knows no such path
+		method = "any" // nor have we said which methods there are
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status/100)+"xx").Inc()
+	m.latency.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// What is read from the state at each scrape.
+var (
+	descTerm     = prometheus.NewDesc("quiesce_raft_term", "Term of the last leader whose start this node has applied.", nil, nil)
+	descIndex    = prometheus.NewDesc("quiesce_state_index", "Revision of the state.", nil, nil)
+	descToken    = prometheus.NewDesc("quiesce_state_token", "Last token given.", nil, nil)
+	descRows     = prometheus.NewDesc("quiesce_state_rows", "Rows of a table of the state.", []string{"table"}, nil)
+	descLag      = prometheus.NewDesc("quiesce_outbox_lag_seconds", "Age of the oldest pending event.", nil, nil)
+	descWindow   = prometheus.NewDesc("quiesce_idempotency_window_seconds", "How far back the stored results reach.", nil, nil)
+	descLeader   = prometheus.NewDesc("quiesce_leader", "1 on the node that leads.", nil, nil)
+	descInFlight = prometheus.NewDesc("quiesce_http_in_flight", "Requests being answered.", nil, nil)
+	descBreaker  = prometheus.NewDesc("quiesce_breaker_open", "0 closed, 0.5 half open, 1 open.", []string{"name"}, nil)
+)
+
+// countedTables are those whose size is worth a graph.
+var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "dead", "passes"}
+
+type stateCollector struct{ s *Server }
+
+func (c stateCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker} {
+		out <- d
+	}
+}
+
+func (c stateCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	var term, index, token, lagMs, windowMs uint64
+	rows := [len(countedTables)]int{}
+	c.s.view(func(v view) {
+		term, index, token = v.Term(), v.Revision(), v.Token()
+		lagMs, windowMs = statsOf(v).LagMs, v.KeyWindow().OldestMs
+		for i, table := range countedTables {
+			rows[i] = v.Rows(table)
+		}
+	})
+	gauge(descTerm, float64(term))
+	gauge(descIndex, float64(index))
+	gauge(descToken, float64(token))
+	gauge(descLag, float64(lagMs)/1_000)
+	gauge(descWindow, float64(windowMs)/1_000)
+	for i, table := range countedTables {
+		gauge(descRows, float64(rows[i]), table)
+	}
+	leads := 0.0
+	if c.s.rep.Leader().Self {
+		leads = 1
+	}
+	gauge(descLeader, leads)
+	gauge(descInFlight, float64(c.s.inFlight.Load()))
+	for _, b := range c.s.breakers() {
+		gauge(descBreaker, openness(b.State), b.Name)
+	}
+}
+
+func openness(state string) float64 {
+	switch state {
+	case "open":
+		return 1
+	case "half_open":
+		return 0.5
+	}
+	return 0
+}

@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/fsm"
+)
+
+// Outcomes of a Replica call that are not results. Any other error of Propose, Keepalive and the calls on the membership means that the
+// outcome is unknown.
+var (
+	ErrNotApplied = errors.New("not applied")
+	ErrNoLeader   = errors.New("no leader") // nothing was applied either
+)
+
+// Replica is the replicated state as the edge sees it. All methods may be called at the same time.
+type Replica interface {
+	// Propose puts the ops into one log entry and answers their results in order. A refusal is a result.
+	Propose(ctx context.Context, ops ...fsm.Op) ([]fsm.Result, error)
+	// Read returns when View shows everything that was acknowledged before the call. It fails on a node that does not lead.
+	Read(ctx context.Context) error
+	// View runs f over the state: short, without blocking, keeping nothing but values.
+	View(f func(s *fsm.State))
+	// Watch wakes after a change of the table, or of one row of it when key is not empty.
+	Watch(table, key string) Watch
+	// Now is cluster time in milliseconds.
+	Now() uint64
+	Keepalive(ctx context.Context, ids []string) ([]Lease, error)
+	LeaseRemaining(session string) (ms uint64, ok bool)
+	Leader() Leader
+	Status(ctx context.Context) api.Cluster
+	// RemoveNode and Transfer refuse with a *RefusedError.
+	RemoveNode(ctx context.Context, id string) error
+	Transfer(ctx context.Context) error
+}
+
+// Watch is an open watch.
+type Watch interface {
+	Wake() <-chan struct{}
+	Close()
+}
+
+// Lease answers one keepalive.
+type Lease struct {
+	ID          string
+	Gone        bool
+	TTLMs       uint64
+	RemainingMs uint64
+}
+
+// Leader is who leads, as far as this node knows; zero when it does not.
+type Leader struct {
+	ID       string
+	HTTPAddr string
+	Self     bool
+}
+
+// RefusedError is a refusal of the membership. Code is one of package api; any other counts as unsafe.
+type RefusedError struct{ Code, Detail string }
+
+func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
+
+// Mappings knows what a mapping means. Check and PK refuse with *InvalidError, or ErrSourceUnreachable, or ErrTargetUnreachable.
+type Mappings interface {
+	// Check reads a specification, refuses what is wrong or unknown in it, and reads the columns of its table.
+	Check(ctx context.Context, name string, spec []byte) (Checked, error)
+	// PK gives the canonical form of a primary key.
+	PK(ctx context.Context, m fsm.Mapping, pk []json.RawMessage) (string, error)
+}
+
+// Checked is what the replicated state keeps of a mapping beside its specification.
+type Checked struct {
+	Source, Target, Table string
+	Columns               []byte
+}
+
+// InvalidError lists what is wrong with a specification or a primary key.
+type InvalidError struct{ Faults []api.Fault }
+
+func (e *InvalidError) Error() string {
+	if len(e.Faults) == 0 {
+		return "invalid"
+	}
+	return e.Faults[0].Field + ": " + e.Faults[0].Reason
+}
+
+// Errors of Mappings.
+var (
+	ErrSourceUnreachable = errors.New("source unreachable")
+	ErrTargetUnreachable = errors.New("target unreachable")
+)
+
+// Stores tells how this node sees its sources and targets: everything of api.Place but names, nodes and identities, which the state knows.
+type Stores interface {
+	Source(ctx context.Context, name string) (api.Place, bool)
+	Target(ctx context.Context, name string) (api.Place, bool)
+}
+
+// Outbox tells what the leader's delivery knows and the state does not. Breakers are bounded in number by the targets and tables.
+type Outbox interface {
+	Breakers() []api.Breaker
+}
+
+var errUnknownTicketState = errors.New("a ticket in a state that the edge does not know")

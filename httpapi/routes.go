@@ -1,0 +1,130 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+
+	"github.com/quiescehq/quiesce/api"
+)
+
+const (
+	get    = http.MethodGet
+	post   = http.MethodPost
+	put    = http.MethodPut
+	remove = http.MethodDelete
+)
+
+// routes is the API.
+func (s *Server) routes() {
+	plain(s, get, "/healthz", "health.live", s.healthz)
+	plain(s, get, "/readyz", "health.ready", s.readyz)
+
+	plain(s, get, "/v1/cluster", "cluster.get", s.cluster)
+	plain(s, remove, "/v1/cluster/nodes/{id}", "cluster.remove", s.removeNode)
+	plain(s, post, "/v1/cluster/transfer", "cluster.transfer", s.transfer)
+	plain(s, get, "/v1/sources", "sources.list", s.sources)
+	plain(s, get, "/v1/targets", "targets.list", s.targets)
+
+	endpoint(post, "/v1/sessions", s.openSession())
+	endpoint(remove, "/v1/sessions/{id}", s.closeSession())
+	plain(s, post, "/v1/sessions/keepalive", "sessions.keepalive", s.keepaliveSessions)
+
+	plain(s, post, "/v1/batch", "batch", s.batch)
+
+	s.acquireOp().withBatch("")
+	plain(s, post, "/v1/locks/acquire", api.OpAcquire, s.acquire)
+	endpoint(post, "/v1/locks/release", s.releaseLock())
+	endpoint(post, "/v1/locks/cancel", s.cancelWait())
+	plain(s, post, "/v1/locks/validate", "locks.validate", s.validateLock)
+	collection(s, "/v1/locks", "locks.list", "locks", s.listLocks)
+
+	endpoint(put, "/v1/services/{name}", s.putService())
+	endpoint(remove, "/v1/services/{name}", s.deleteService())
+	item(s, "/v1/services/{name}", "services.get", findService)
+	collection(s, "/v1/services", "services.list", "services", listServices)
+
+	endpoint(post, "/v1/instances", s.registerInstance())
+	endpoint(post, "/v1/instances/{id}/ready", instanceSays(s, api.OpInstanceReady, instanceReady))
+	endpoint(post, "/v1/instances/{id}/drain", instanceSays(s, api.OpDrainInstance, drainInstance))
+	endpoint(post, "/v1/instances/{id}/phase", instanceSays(s, api.OpReportPhase, reportPhase))
+	endpoint(post, "/v1/instances/{id}/drained", instanceSays(s, api.OpInstanceDrained, instanceDrained))
+	endpoint(post, "/v1/instances/{id}/left", instanceSays(s, api.OpInstanceLeft, instanceLeft))
+	plain(s, post, "/v1/instances/{id}/keepalive", "instances.keepalive", s.keepaliveInstance)
+	item(s, "/v1/instances/{id}", "instances.get", findInstance)
+	collection(s, "/v1/instances", "instances.list", "instances", listInstances)
+
+	endpoint(put, "/v1/mappings/{name}", s.putMapping())
+	endpoint(remove, "/v1/mappings/{name}", s.deleteMapping())
+	item(s, "/v1/mappings/{name}", "mappings.get", findMapping)
+	collection(s, "/v1/mappings", "mappings.list", "mappings", listMappings)
+
+	endpoint(post, "/v1/outbox/events", s.enqueueEvents())
+	plain(s, post, "/v1/outbox/wait", "outbox.wait", s.waitEvent)
+	plain(s, get, "/v1/outbox/stats", "outbox.stats", s.outboxStats)
+	collection(s, "/v1/outbox/events", "outbox.list", "events", listEvents)
+	collection(s, "/v1/outbox/dead", "outbox.dead", "dead", listDead)
+
+	endpoint(post, "/v1/passes", s.startPass())
+	endpoint(post, "/v1/passes/{id}/cancel", s.cancelPass())
+	item(s, "/v1/passes/{id}", "passes.get", findPass)
+	item(s, "/v1/passes/{id}/differences", "passes.differences", findDifferences)
+	collection(s, "/v1/passes", "passes.list", "passes", listPasses)
+}
+
+// build makes the router around the routes.
+func (s *Server) build() error {
+	gin.SetMode(gin.ReleaseMode)
+	s.engine = gin.New()
+	s.engine.HandleMethodNotAllowed = true
+	s.engine.RedirectTrailingSlash = false
+	if err := s.engine.SetTrustedProxies(nil); err != nil {
+		return err
+	}
+	s.engine.Use(s.count, s.recover, s.headers, s.limits, s.body, s.forward.handle)
+	s.engine.NoRoute(func(c *gin.Context) { problem(api.CodeNotFound, "no such path").write(c) })
+	s.engine.NoMethod(func(c *gin.Context) {
+		problem(api.CodeMethodNotAllowed, "the path has other methods, see Allow").write(c)
+	})
+
+	s.huma = humagin.New(s.engine, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "Quiesce", Version: s.cfg.Version, Description: "Locks, shutdown and cache synchronisation, in one replicated log."},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
+		},
+		Formats:                      map[string]huma.Format{api.ContentJSON: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, // "json" for problem+json
+		DefaultFormat:                api.ContentJSON,
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{s.transform},
+	})
+	s.huma.UseMiddleware(s.exchange)
+	s.routes()
+	return s.describe()
+}
+
+// describe serves what is not JSON of a type: the metrics, and the document over all the rest.
+func (s *Server) describe() error {
+	for path, about := range map[string]string{"/metrics": "Prometheus metrics", "/openapi.json": "This document"} {
+		op := s.spec(get, path, "health."+path[1:])
+		op.Responses["200"] = &huma.Response{Description: about}
+		s.huma.OpenAPI().AddOperation(&op)
+	}
+	document, err := json.Marshal(s.huma.OpenAPI())
+	if err != nil {
+		return err
+	}
+	s.engine.GET("/metrics", gin.WrapH(s.metrics.handler()))
+	s.engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/openapi+json", document) })
+	return nil
+}
+
+func (s *Server) schemas() huma.Registry { return s.huma.OpenAPI().Components.Schemas }
+
+func (s *Server) problemSchema() *huma.Schema {
+	return s.schemas().Schema(reflect.TypeFor[api.Problem](), true, "Problem")
+}

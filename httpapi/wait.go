@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/fsm"
+)
+
+const (
+	// A wait ends in the log at the first entry after its deadline, and the leader ticks once a second. A request parks this much longer
+	// than it said, to answer the end and not a ticket.
+	ticketLateness = 3 * time.Second
+	// A parked request looks this often whether its node still leads.
+	leadRecheck = 500 * time.Millisecond
+	claimMax    = 5 * time.Second
+)
+
+// acquire takes a lock, or waits for it, or takes up a wait. The wait itself stands in the log: the connection, this request and this node
+// may all go without harm to it.
+func (s *Server) acquire(ctx context.Context, in *withBody[api.AcquireLocks]) (*answer[api.Acquired], error) {
+	b := &in.Body
+	if b.Ticket != 0 {
+		return s.reattach(ctx, b)
+	}
+	key, p := in.stateKey(exchangeOf(ctx).fingerprint())
+	if p != nil {
+		return nil, p
+	}
+	command, err := planAcquire(b)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.propose(ctx, fsm.Op{Command: command, Key: key})
+	if err != nil {
+		return nil, err
+	}
+	if r.Lock.Ticket == 0 {
+		return s.granted(r.Index, b.Session, r.Lock.Name, r.Lock.Token, 0), nil
+	}
+	return s.park(ctx, r.Lock.Ticket, min(api.ParkMaxMs*time.Millisecond, time.Duration(b.WaitMs)*time.Millisecond+ticketLateness))
+}
+
+func (s *Server) reattach(ctx context.Context, b *api.AcquireLocks) (*answer[api.Acquired], error) {
+	if b.Session != "" || len(b.Locks) != 0 || b.ClaimMs != 0 {
+		return nil, invalid("body.ticket", "nothing but wait_ms goes with a ticket")
+	}
+	patience := api.ParkMaxMs * time.Millisecond
+	if b.WaitMs > 0 {
+		patience = min(patience, time.Duration(b.WaitMs)*time.Millisecond)
+	}
+	// A leader that has not applied everything yet might not know the ticket.
+	if err := s.fresh(ctx, api.Linearizable); err != nil {
+		return nil, err
+	}
+	return s.park(ctx, b.Ticket, patience)
+}
+
+// park answers how a wait ended, or its ticket when the patience, the leadership or this node ends first.
+func (s *Server) park(ctx context.Context, id uint64, patience time.Duration) (*answer[api.Acquired], error) {
+	w := s.rep.Watch("tickets", strconv.FormatUint(id, 10))
+	defer w.Close()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	recheck := time.NewTicker(leadRecheck)
+	defer recheck.Stop()
+	for {
+		var t fsm.Ticket
+		var index uint64
+		var found bool
+		position := 0
+		s.rep.View(func(st *fsm.State) {
+			t, found = st.Ticket(id)
+			position, index = st.Position(id), st.Revision()
+		})
+		if !found {
+			return nil, refusedBy(fsm.Result{Code: fsm.CodeTicketNotFound, Detail: "it ended long ago or never was", Index: index})
+		}
+		if t.State != fsm.TicketWaiting {
+			return s.ended(ctx, t, index)
+		}
+		select {
+		case <-w.Wake():
+			continue
+		case <-recheck.C:
+			if s.rep.Leader().Self {
+				continue
+			}
+		case <-timer.C:
+		case <-s.draining:
+		case <-ctx.Done():
+		}
+		return parked(id, position, index), nil
+	}
+}
+
+func parked(ticket uint64, position int, index uint64) *answer[api.Acquired] {
+	return &answer[api.Acquired]{Status: http.StatusAccepted, Index: index, Body: api.Acquired{Ticket: ticket, Position: position}}
+}
+
+func (s *Server) granted(index uint64, session, name string, token, ticket uint64) *answer[api.Acquired] {
+	out := &answer[api.Acquired]{Status: http.StatusOK, Index: index}
+	out.Body = api.Acquired{Grants: []api.Grant{{Name: name, Token: token}}, Ticket: ticket}
+	out.Body.LeaseRemainingMs, _ = s.rep.LeaseRemaining(session)
+	return out
+}
+
+// ended answers a wait that is over.
+func (s *Server) ended(ctx context.Context, t fsm.Ticket, index uint64) (*answer[api.Acquired], error) {
+	over := func(code api.Code, detail string) (*answer[api.Acquired], error) {
+		p := problem(code, detail)
+		p.Index = index
+		return nil, p
+	}
+	switch t.State {
+	case fsm.TicketGranted:
+		return s.claim(ctx, t, index)
+	case fsm.TicketTimedOut:
+		return over(api.CodeLockWaitTimeout, "waited in vain")
+	case fsm.TicketSessionGone:
+		return over(api.CodeSessionNotFound, "the session ended while it waited")
+	case fsm.TicketCancelled:
+		return over(api.CodeTicketEnded, "the wait was cancelled")
+	case fsm.TicketUnclaimed:
+		return over(api.CodeTicketEnded, "the lock was granted and nobody came for it within claim_ms")
+	case fsm.TicketReleased:
+		return over(api.CodeTicketEnded, "the lock was granted, and given back or lost since")
+	}
+	return nil, s.bug(ctx, errUnknownTicketState)
+}
+
+// claim logs that the owner is being told of the grant, and tells it then. Telling beside the claim would save a commit for each hand-over
+// that was waited for, but a grant must not be told by a node that no longer leads, or later than claim_ms: the lock would go to the next
+// while the first believes in it. When the claim does not come through the ticket is the answer, for it finds the grant wherever it stands.
+func (s *Server) claim(ctx context.Context, t fsm.Ticket, index uint64) (*answer[api.Acquired], error) {
+	if t.Claimed {
+		return s.granted(index, t.Session, t.Lock, t.Token, t.ID), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, claimMax)
+	defer cancel()
+	results, err := s.rep.Propose(ctx, fsm.Op{Command: fsm.ClaimTicket{ID: t.ID}})
+	if err != nil {
+		return parked(t.ID, 0, index), nil
+	}
+	if results[0].Refused() {
+		return nil, refusedBy(results[0])
+	}
+	return s.granted(results[0].Index, t.Session, t.Lock, t.Token, t.ID), nil
+}
