@@ -356,7 +356,7 @@ status_json() {
 # ---- demo
 
 command_demo() {
-	local arguments=() json=''
+	local json=''
 	case ${1:-} in
 	'') ;;
 	--json) json=--json ;;
@@ -376,8 +376,7 @@ command_demo() {
 	"$REPOSITORY/scripts/cluster.sh" up >&2 & # in the background, so that a signal is not held back until it is done
 	DEMO_PID=$!
 	wait $DEMO_PID || die $EXIT_FAILED "the demo's cluster did not start."
-	arguments=(--script "$REPOSITORY/scripts/cluster.sh" --dir "$QUIESCE_DIR")
-	"$DEMO/demo" "${arguments[@]}" ${json:+"$json"} &
+	"$DEMO/demo" --script "$REPOSITORY/scripts/cluster.sh" --dir "$QUIESCE_DIR" ${json:+"$json"} &
 	DEMO_PID=$!
 	wait $DEMO_PID
 }

@@ -86,10 +86,10 @@ create_pair() {
 	rm -rf "$MYSQL_DIR" "$REDIS_DIR"
 	find_servers
 	remember_programs
-	trap end_servers EXIT
+	LINKS=''
+	trap abandon EXIT
 	initialise_mysql >"$DIR/initialise.log" 2>&1 || {
 		tail -n 20 "$DIR/initialise.log" >&2
-		trap - EXIT # nothing runs yet
 		die $EXIT_UNAVAILABLE "$MYSQLD_PROGRAM cannot make a database in $DIR; see $DIR/initialise.log."
 	}
 	prepare_redis
@@ -98,6 +98,12 @@ create_pair() {
 	boot_id >"$DIR/boot"
 	: >"$DIR/complete"
 	trap - EXIT
+}
+
+# abandon leaves no process of a pair that did not come to be; its folder stays for its logs, until down.
+abandon() {
+	end_servers
+	[[ -z $LINKS ]] || rm -rf "$LINKS"
 }
 
 start_pair() {
@@ -212,7 +218,7 @@ initialise_mysql() {
 # The installer does not quote its paths, so it sees ours through links that hold no space. Forced, because without that
 # it insists on a host name that resolves, which a bare container may lack and our accounts do not use.
 initialise_mariadb() {
-	local installer='' folder near base=() with links code=0
+	local installer='' folder near base=() with code=0
 	library_prefix with "$MYSQLD_PROGRAM"
 	folder=$(dirname "$(dirname "$MYSQLD_PROGRAM")")
 	for near in "$folder"/{bin,scripts}/{mariadb-install-db,mysql_install_db}; do
@@ -222,16 +228,16 @@ initialise_mariadb() {
 		printf 'mariadb-install-db is missing beside %s\n' "$MYSQLD_PROGRAM"
 		return 1
 	}
-	links=$(mktemp -d /tmp/quiesce-links.XXXXXX)
-	ln -s "$MYSQL_DIR" "$links/mysql"
+	LINKS=$(mktemp -d /tmp/quiesce-links.XXXXXX)
+	ln -s "$MYSQL_DIR" "$LINKS/mysql"
 	if [[ -n $SERVERS_ROOT ]]; then
-		ln -s "$SERVERS_ROOT" "$links/root"
-		base=(--basedir="$links/root/usr")
+		ln -s "$SERVERS_ROOT" "$LINKS/root"
+		base=(--basedir="$LINKS/root/usr")
 	fi
-	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$links/mysql/data" --force --skip-test-db --skip-name-resolve \
+	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$LINKS/mysql/data" --force --skip-test-db --skip-name-resolve \
 		--auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" --innodb-log-file-size=32M "$@" || code=$?
-	rm -rf "$links"
-	return $code
+	rm -rf "$LINKS"
+	return "$code"
 }
 
 # The accounts are made at every start by the server itself, which needs no client program. 'localhost' is listed because
