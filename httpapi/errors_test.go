@@ -1,0 +1,181 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/fsm"
+)
+
+// TestErrors_EveryCodeIsReachableWithItsStatus makes the edge answer every code of the table, and finds the table's status on the wire.
+func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	reached := map[api.Code]bool{}
+	see := func(r reply) {
+		p := r.problem(t)
+		reached[p.Code] = true
+		if want := api.Meanings[p.Code].Status; want != r.status {
+			t.Errorf("%s: status %d, the table says %d", p.Code, r.status, want)
+		}
+		if p.RetryAfterMs > 0 && r.header.Get(api.HeaderRetryAfter) == "" {
+			t.Errorf("%s: retry_after_ms without Retry-After", p.Code)
+		}
+	}
+	open := `{"ttl_ms":5000}`
+
+	see(e.do(post, "/v1/sessions", `{"ttl_ms":`))
+	see(e.do(post, "/v1/sessions", `{"ttl_ms":5}`))
+	see(e.do(get, "/v2/sessions", ""))
+	see(e.do(put, "/v1/sessions", open))
+	see(e.do(post, "/v1/sessions", open, "Content-Type", "text/plain"))
+	see(e.do(post, "/v1/sessions", strings.Repeat(" ", api.BodyBytesMax+1)))
+	see(e.do(get, "/v1/locks?prefix="+strings.Repeat("x", api.URIBytesMax), ""))
+	see(e.do(get, "/v1/locks", "", "X-Pad", strings.Repeat("x", api.HeaderBytesMax)))
+	see(e.do(put, "/v1/mappings/m", `{}`))
+	see(e.do(put, "/v1/mappings/m", `{"table":"t","target":"gone"}`))
+	e.do(put, "/v1/mappings/m", `{"table":"t"}`)
+	see(e.do(post, "/v1/outbox/events", `{"events":[{"mapping":"m","pk":["a"]}]}`))
+	see(e.do(get, "/v1/locks?index=1000000", ""))
+	see(e.do(post, "/v1/instances/x/keepalive", `{"incarnation":1}`))
+
+	session := e.session()
+	e.do(post, "/v1/locks/acquire", e.acquireBody(session, "l", 0))
+	see(e.do(post, "/v1/batch", `{"ops":[]}`))
+	ticket := into[api.BatchAnswer](t, e.do(post, "/v1/batch", fmt.Sprintf(`{"ops":[{"op":"locks.acquire","body":%s}]}`, e.acquireBody(e.session(), "l", 1000))))
+	var waiting api.Acquired
+	if err := json.Unmarshal(ticket.Results[0].Body, &waiting); err != nil {
+		t.Fatal(err)
+	}
+	e.rep.advance(2_000)
+	see(e.do(post, "/v1/locks/acquire", fmt.Sprintf(`{"ticket":%d}`, waiting.Ticket)))
+
+	e.mappings.down.Store(true)
+	see(e.do(put, "/v1/mappings/m", `{"table":"t"}`))
+	for _, err := range []error{ErrNotApplied, ErrNoLeader, errors.New("something else")} {
+		e.rep.fail(err)
+		see(e.do(post, "/v1/sessions", open))
+	}
+	e.rep.fail(nil)
+	e.rep.removed = &RefusedError{Code: "node_not_found", Detail: "no such node"}
+	see(e.do(remove, "/v1/cluster/nodes/n9", ""))
+	e.rep.removed = &RefusedError{Code: "quorum", Detail: "the rest would have no quorum"}
+	see(e.do(remove, "/v1/cluster/nodes/n2", ""))
+
+	for _, code := range refusals {
+		e.rep.forced.Store(&fsm.Result{Code: code, Index: 5})
+		see(e.do(post, "/v1/sessions", open))
+	}
+	e.rep.forced.Store(nil)
+	e.SetReady(false, "not a voter")
+	see(e.do(get, "/readyz", ""))
+	_ = e.Drain(t.Context())
+	see(e.do(get, "/readyz", ""))
+	e.rep.forced.Store(&fsm.Result{}) // applied, with no answer in it: handlers must be able to rely on one
+	see(e.do(post, "/v1/sessions", open))
+
+	for code := range api.Meanings {
+		if !reached[code] {
+			t.Errorf("%s was never answered", code)
+		}
+	}
+}
+
+// refusals are the codes of the state that a client can meet.
+var refusals = []fsm.Code{
+	fsm.CodeSessionNotFound, fsm.CodeSessionExists, fsm.CodeLockHeld, fsm.CodeNotHolder, fsm.CodeTicketNotFound, fsm.CodeTicketEnded,
+	fsm.CodeKeyReused, fsm.CodeKeysOutstanding, fsm.CodeSessionsFull, fsm.CodeLocksFull, fsm.CodeTicketsFull, fsm.CodeInvalid,
+	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
+	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse,
+	fsm.CodeMappingsFull, fsm.CodePlaceUnknown, fsm.CodeOutboxFull, fsm.CodePassNotFound, fsm.CodePassRunning, fsm.CodePassEnded,
+}
+
+// TestErrors_NoRefusalOfTheStateIsABug: each code that the state can answer to a client is in the table.
+func TestErrors_NoRefusalOfTheStateIsABug(t *testing.T) {
+	t.Parallel()
+	for _, code := range refusals {
+		if _, ok := api.Meanings[api.Code(code)]; !ok {
+			t.Errorf("%s is not in the table", code)
+		}
+	}
+}
+
+func TestErrors_BodiesSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	for _, c := range []struct {
+		what, method, path, body string
+		status                   int
+		code                     api.Code
+		field                    string
+	}{
+		{"unknown field", post, "/v1/sessions", `{"ttl_ms":5000,"color":"red"}`, 422, api.CodeInvalid, "body.color"},
+		{"wrong type", post, "/v1/sessions", `{"ttl_ms":"5000"}`, 422, api.CodeInvalid, "body.ttl_ms"},
+		{"missing field", post, "/v1/sessions", `{}`, 422, api.CodeInvalid, "body"},
+		{"fraction", post, "/v1/sessions", `{"ttl_ms":5000.5}`, 422, api.CodeInvalid, "body.ttl_ms"},
+		{"no body", post, "/v1/sessions", ``, 400, api.CodeMalformed, ""},
+		{"two values", post, "/v1/sessions", `{"ttl_ms":5000}{}`, 400, api.CodeMalformed, "body"},
+		{"unknown query", get, "/v1/locks?color=red", ``, 422, api.CodeInvalid, "query.color"},
+		{"bad limit", get, "/v1/locks?limit=many", ``, 422, api.CodeInvalid, "query.limit"},
+		{"bad cursor", get, "/v1/locks?cursor=!!", ``, 422, api.CodeInvalid, "query.cursor"},
+		{"cursor of another collection", get, "/v1/locks?cursor=c2VydmljZXMubGlzdABh", ``, 422, api.CodeInvalid, "query.cursor"},
+		{"bad consistency", get, "/v1/locks?consistency=maybe", ``, 422, api.CodeInvalid, "query.consistency"},
+		{"bad service name", put, "/v1/services/Orders", `{"max_unavailable":1}`, 422, api.CodeInvalid, "path.name"},
+		{"two locks", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a"},{"name":"b"}]}`, 422, api.CodeInvalid, "body.locks"},
+		{"shared lock", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"shared"}]}`, 422, api.CodeInvalid, "body.locks[0].mode"},
+		{"control character", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a\n"}]}`, 422, api.CodeInvalid, "body.locks[0].name"},
+		{"no session", post, "/v1/locks/acquire", `{"locks":[{"name":"a"}]}`, 422, api.CodeInvalid, "body.session"},
+		{"ticket and more", post, "/v1/locks/acquire", `{"ticket":1,"session":"s"}`, 422, api.CodeInvalid, "body.ticket"},
+		{"mapping", put, "/v1/mappings/m", `{"color":1}`, 422, api.CodeMappingInvalid, "table"},
+		{"pass id", post, "/v1/passes/x/cancel", ``, 422, api.CodeInvalid, "path.id"},
+		{"method", remove, "/v1/locks/acquire", ``, 405, api.CodeMethodNotAllowed, ""},
+		{"path", get, "/v1/plans", ``, 404, api.CodeNotFound, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := e.do(c.method, c.path, c.body)
+			p := r.problem(t)
+			if r.status != c.status || p.Code != c.code {
+				t.Fatalf("%d %s, want %d %s: %s", r.status, p.Code, c.status, c.code, r.body)
+			}
+			if c.field != "" && (len(p.Faults) == 0 || p.Faults[0].Field != c.field) {
+				t.Fatalf("faults %v, want %s", p.Faults, c.field)
+			}
+			if c.status == 405 && r.header.Get("Allow") == "" {
+				t.Fatal("no Allow")
+			}
+		})
+	}
+}
+
+func TestErrors_PanicAnswersAnIDAndKeepsTheServer(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	e.rep.forced.Store(&fsm.Result{}) // the answer of an open session lacks its session
+	r := e.do(post, "/v1/sessions", `{"ttl_ms":5000}`)
+	if p := r.problem(t); r.status != http.StatusInternalServerError || p.Code != api.CodeInternal || len(p.ID) != 32 {
+		t.Fatalf("%d %+v", r.status, p)
+	}
+	e.rep.forced.Store(nil)
+	e.session()
+	if n := e.inFlight.Load(); n != 0 {
+		t.Fatalf("%d requests still counted", n)
+	}
+}
+
+// TestErrors_UnprovenReadsAreSafeToSendAgain: a read never has an unknown outcome.
+func TestErrors_UnprovenReadsAreSafeToSendAgain(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	e.rep.fail(errors.New("whatever"))
+	if p := e.do(get, "/v1/locks", "").problem(t); p.Code != api.CodeNotApplied {
+		t.Fatal(p)
+	}
+	if r := e.do(get, "/v1/locks?consistency=stale", ""); r.status != http.StatusOK {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+}
