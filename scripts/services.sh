@@ -88,8 +88,9 @@ create_pair() {
 	remember_programs
 	LINKS=''
 	trap abandon EXIT
+	trap 'exit 143' INT TERM HUP # once the program that runs now has ended, for it writes into the folder
 	initialise_mysql >"$DIR/initialise.log" 2>&1 || {
-		tail -n 20 "$DIR/initialise.log" >&2
+		{ grep -E 'ERROR|annot|denied|No space' "$DIR/initialise.log" || tail -n 20 "$DIR/initialise.log"; } >&2
 		die $EXIT_UNAVAILABLE "$MYSQLD_PROGRAM cannot make a database in $DIR; see $DIR/initialise.log."
 	}
 	prepare_redis
@@ -97,7 +98,7 @@ create_pair() {
 	start_on_free_port mysql
 	boot_id >"$DIR/boot"
 	: >"$DIR/complete"
-	trap - EXIT
+	trap - EXIT INT TERM HUP
 }
 
 # abandon leaves no process of a pair that did not come to be; its folder stays for its logs, until down.
@@ -210,7 +211,7 @@ initialise_mysql() {
 	if [[ $("${with[@]}" "$MYSQLD_PROGRAM" --no-defaults --version) == *MariaDB* ]]; then
 		initialise_mariadb "${as[@]}" && mariadb_accounts >"$MYSQL_DIR/init.sql"
 	else
-		"${with[@]}" "$MYSQLD_PROGRAM" --no-defaults --initialize-insecure --datadir="$MYSQL_DIR/data" "${as[@]}" &&
+		"${with[@]}" "$MYSQLD_PROGRAM" --no-defaults --initialize-insecure --datadir="$MYSQL_DIR/data" --tmpdir="$MYSQL_DIR/tmp" "${as[@]}" &&
 			mysql_accounts >"$MYSQL_DIR/init.sql"
 	fi
 }
@@ -234,7 +235,8 @@ initialise_mariadb() {
 		ln -s "$SERVERS_ROOT" "$LINKS/root"
 		base=(--basedir="$LINKS/root/usr")
 	fi
-	"${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$LINKS/mysql/data" --force --skip-test-db --skip-name-resolve \
+	# A starting server removes all temporary tables in its TMPDIR, those of another one too.
+	TMPDIR=$LINKS/mysql/tmp "${with[@]}" "$installer" --no-defaults "${base[@]}" --datadir="$LINKS/mysql/data" --force --skip-test-db --skip-name-resolve \
 		--auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" --innodb-log-file-size=32M "$@" || code=$?
 	rm -rf "$LINKS"
 	return "$code"
