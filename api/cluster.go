@@ -19,7 +19,7 @@ type Cluster struct {
 type Node struct {
 	ID           string `json:"id"`
 	Status       string `json:"status" enum:"alive,leaving,left,failed"`
-	Suffrage     string `json:"suffrage" enum:"voter,nonvoter"`
+	Suffrage     string `json:"suffrage" enum:"voter,nonvoter," doc:"Empty: not a member"`
 	PeerAddr     string `json:"peer_addr"`
 	HTTPAddr     string `json:"http_addr"`
 	AppliedIndex uint64 `json:"applied_index,omitempty"`

@@ -45,6 +45,8 @@ const (
 	CodeNodeNotFound     Code = "node_not_found"
 	CodeUnsafe           Code = "unsafe"
 	CodePlaceUnknown     Code = "place_unknown"
+	CodeChangeRunning    Code = "change_running"
+	CodeTransferFailed   Code = "transfer_failed"
 )
 
 // What is full.
@@ -114,6 +116,8 @@ var Meanings = map[Code]Meaning{
 	CodeIndexAhead:       {http.StatusConflict, "The index is ahead of the state"},
 	CodeNodeNotFound:     {http.StatusNotFound, "There is no such node"},
 	CodeUnsafe:           {http.StatusConflict, "The change would put the cluster at risk"},
+	CodeChangeRunning:    {http.StatusConflict, "Another change of the membership is under way"},
+	CodeTransferFailed:   {http.StatusConflict, "The leadership stayed where it was"},
 	CodePlaceUnknown:     {http.StatusUnprocessableEntity, "Not every node has the source or the target"},
 
 	CodeKeysOutstanding: {http.StatusTooManyRequests, "Too many results are unacknowledged"},

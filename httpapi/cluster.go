@@ -15,11 +15,7 @@ func (s *Server) cluster(ctx context.Context, in *Consistent) (*answer[api.Clust
 		return nil, err
 	}
 	out := &answer[api.Cluster]{Status: http.StatusOK, Body: s.rep.Status(ctx)}
-	if l := s.rep.Leader(); l.HTTPAddr != "" {
-		out.Body.Leader, out.Body.LeaderURL = l.ID, baseURL(l)
-	}
 	out.Body.FeatureLevel = api.FeatureLevel
-	out.Body.Index = s.revision()
 	out.Index = out.Body.Index
 	return out, nil
 }

@@ -62,10 +62,10 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 		see(e.do(post, "/v1/sessions", open))
 	}
 	e.rep.fail(nil)
-	e.rep.removed = &RefusedError{Code: "node_not_found", Detail: "no such node"}
-	see(e.do(remove, "/v1/cluster/nodes/n9", ""))
-	e.rep.removed = &RefusedError{Code: "quorum", Detail: "the rest would have no quorum"}
-	see(e.do(remove, "/v1/cluster/nodes/n2", ""))
+	for _, code := range []string{"node_not_found", "change_running", "transfer_failed", "several_nodes_stopping"} { // the last is not in the table
+		e.rep.removed = &RefusedError{Code: code, Detail: "no"}
+		see(e.do(remove, "/v1/cluster/nodes/n9", ""))
+	}
 
 	for _, code := range refusals {
 		e.rep.forced.Store(&fsm.Result{Code: code, Index: 5})

@@ -52,7 +52,7 @@ func (w *fakeWatch) Close() {
 func newFake() *fake {
 	f := &fake{state: fsm.New(), term: 1, now: 1_000, watchers: map[*fakeWatch]struct{}{}}
 	f.leader.Store(&Leader{ID: "n1", HTTPAddr: "127.0.0.1:1", Self: true})
-	f.status = api.Cluster{ID: "c1", Node: "n1", Term: 1, AppliedIndex: 7, Digest: "d", FailureTolerance: 1,
+	f.status = api.Cluster{ID: "c1", Node: "n1", Leader: "n1", LeaderURL: "http://127.0.0.1:1", Term: 1, AppliedIndex: 7, Digest: "d", FailureTolerance: 1,
 		Nodes: []api.Node{{ID: "n1", Status: "alive", Suffrage: "voter", PeerAddr: "127.0.0.1:2", HTTPAddr: "127.0.0.1:1"}}}
 	f.apply(fsm.Op{Command: fsm.TermStart{Node: "n1"}})
 	return f
@@ -162,9 +162,13 @@ func (f *fake) Keepalive(_ context.Context, ids []string) ([]Lease, error) {
 	return out, nil
 }
 
-func (f *fake) LeaseRemaining(string) (uint64, bool)     { return 9_000, true }
-func (f *fake) Leader() Leader                           { return *f.leader.Load() }
-func (f *fake) Status(context.Context) api.Cluster       { return f.status }
+func (f *fake) LeaseRemaining(string) (uint64, bool) { return 9_000, true }
+func (f *fake) Leader() Leader                       { return *f.leader.Load() }
+func (f *fake) Status(context.Context) api.Cluster {
+	st := f.status
+	f.View(func(s *fsm.State) { st.Index = s.Revision() })
+	return st
+}
 func (f *fake) RemoveNode(context.Context, string) error { return f.removed }
 func (f *fake) Transfer(context.Context) error           { return f.removed }
 func (f *fake) Source(context.Context, string) (api.Place, bool) {
