@@ -21,6 +21,7 @@ type Coordinator struct {
 	tickets   map[uint64]*ticket
 	instances map[string]*instance
 	mappings  map[string]json.RawMessage
+	revision  uint64 // of the mappings together
 	events    []Event
 	requests  []Request
 	answers   map[string]answer // by idempotency key
@@ -90,6 +91,7 @@ func (c *Coordinator) routes() {
 	handle(c, "POST /v1/instances/{id}/drained", c.drained)
 	handle(c, "POST /v1/instances/{id}/left", c.left)
 	handle(c, "PUT /v1/mappings/{name}", c.putMapping)
+	handle(c, "GET /v1/mappings/{name}", c.getMapping)
 	handle(c, "POST /v1/outbox/events", c.enqueue)
 }
 

@@ -90,8 +90,19 @@ func (c *Coordinator) Waiting(name string) int {
 func (c *Coordinator) putMapping(r *http.Request, spec json.RawMessage) answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.revision++
 	c.mappings[r.PathValue("name")] = spec
-	return ok(api.MappingVersion{Name: r.PathValue("name"), Revision: 1})
+	return ok(api.MappingVersion{Name: r.PathValue("name"), Revision: c.revision})
+}
+
+func (c *Coordinator) getMapping(r *http.Request, _ struct{}) answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec, known := c.mappings[r.PathValue("name")]
+	if !known {
+		return refused(api.CodeMappingNotFound, "no such mapping")
+	}
+	return ok(api.Mapping{Name: r.PathValue("name"), Revision: c.revision, Spec: spec})
 }
 
 func (c *Coordinator) enqueue(_ *http.Request, body api.EnqueueEvents) answer {
