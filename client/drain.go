@@ -130,27 +130,26 @@ func (d *drain) flush(ctx context.Context) {
 	tasks := d.app.tasks
 	d.app.mu.Unlock()
 	type result struct {
-		name string
-		left int
-		err  error
+		task, left int
+		err        error
 	}
 	results := make(chan result, len(tasks))
-	running := map[string]bool{}
-	for _, task := range tasks {
-		running[task.name] = true
+	running := make(map[int]flushTask, len(tasks))
+	for i, task := range tasks {
+		running[i] = task
 		go func() {
 			left, err := task.protected(ctx)
-			results <- result{task.name, left, err}
+			results <- result{i, left, err}
 		}()
 	}
-	for range tasks {
+	for len(running) > 0 {
 		select {
 		case r := <-results:
-			delete(running, r.name)
-			d.leftOver(r.name, r.left, r.err)
+			delete(running, r.task)
+			d.leftOver(tasks[r.task].name, r.left, r.err)
 		case <-ctx.Done():
-			for name := range running {
-				d.leftOver(name, 1, context.Cause(ctx))
+			for _, task := range running {
+				d.leftOver(task.name, 1, context.Cause(ctx))
 			}
 			return
 		}

@@ -170,30 +170,43 @@ func onlyResult(batch api.BatchAnswer, into any) error {
 // awaitGrant waits on a ticket. A ticket outlives connections and leaders; it is withdrawn when the caller turns away.
 func (c *Client) awaitGrant(ctx context.Context, session, name string, ticket uint64) (api.Acquired, error) {
 	for {
-		var got api.Acquired
-		// No key: asking how a ticket stands can be repeated, and its answer must not be an old one.
-		_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/locks/acquire", parks: parkMax, answer: &got,
-			body: api.AcquireLocks{Ticket: ticket, WaitMs: millis(parkMax)}})
-		if err == nil && got.Ticket != 0 && len(got.Grants) == 0 {
-			continue
-		}
-		if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
+		began := time.Now()
+		got, err := c.askTicket(ctx, ticket, parkMax)
+		switch {
+		case errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown):
 			c.withdraw(ctx, session, name, ticket)
+			return got, err
+		case err != nil || len(got.Grants) > 0:
+			return got, err
 		}
-		return got, err
+		if time.Since(began) < parkMax/2 {
+			// The node is stopping or no longer leads, and answers at once for as long as that lasts.
+			_ = pause(ctx, backoff(2)) // if ctx ends, the next round sees it and leaves the queue
+		}
 	}
 }
 
-// withdraw leaves the queue. If the grant came first, it is given back.
+// askTicket has no key: asking how a ticket stands can be repeated, and its answer must not be an old one.
+func (c *Client) askTicket(ctx context.Context, ticket uint64, park time.Duration) (got api.Acquired, err error) {
+	_, err = c.do(ctx, call{method: http.MethodPost, path: "/v1/locks/acquire", parks: park, answer: &got,
+		body: api.AcquireLocks{Ticket: ticket, WaitMs: millis(park)}})
+	return got, err
+}
+
+// withdraw leaves the queue. A grant that came first is given back; if it was on its way to the caller when that turned away, it counts as
+// claimed and would stay until the session ends, so the ticket is asked for it.
 func (c *Client) withdraw(ctx context.Context, session, name string, ticket uint64) {
 	ctx, cancel := linger(ctx, withdrawFor)
 	defer cancel()
 	_, err := c.do(ctx, post("/v1/locks/cancel", api.CancelWait{Ticket: ticket}, nil))
 	var refused *Error
-	if errors.As(err, &refused) && refused.Code == api.CodeTicketEnded && refused.Token != 0 {
-		err = c.release(ctx, session, name, refused.Token)
+	if errors.As(err, &refused) && refused.Code == api.CodeTicketEnded {
+		var got api.Acquired
+		if got, err = c.askTicket(ctx, ticket, time.Millisecond); err == nil && len(got.Grants) == 1 {
+			err = c.release(ctx, session, name, got.Grants[0].Token)
+		}
 	}
-	if err != nil && refused == nil {
+	if err != nil && !errors.As(err, &refused) {
 		c.log.Warn("a place in a lock's queue could not be given back; it lapses", "lock", name, "ticket", ticket, "error", err)
 	}
 }

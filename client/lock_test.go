@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +231,58 @@ func TestLock_CallerThatTurnsAwayLeavesTheQueue(t *testing.T) {
 		}
 	})
 }
+
+func TestLock_GrantThatNobodyTakesIsGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		coordinator := quiescetest.New()
+		first, end := openSession(t, coordinator)
+		defer end()
+		held, err := first.Lock(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		inner := coordinator.HTTPClient().Transport
+		c, err := New(Config{Addrs: []string{quiescetest.Addr}, HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			response, err := inner.RoundTrip(r)
+			if err == nil && ctx.Err() == nil && r.URL.Path == "/v1/locks/acquire" && response.StatusCode == http.StatusOK {
+				cancel() // the caller turns away just when the answer with its grant arrives
+				return nil, context.Canceled
+			}
+			return response, err
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		second, err := c.OpenSession(t.Context(), "second", testTTL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = second.Close(t.Context()) }()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := second.Lock(ctx, "a")
+			ended <- err
+		}()
+		alone(t, time.Second)
+		if err := held.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if holder, _ := coordinator.Holder("a"); holder != "" {
+			t.Error("the lock is held by a caller that does not know it")
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return r(req) }
 
 func TestSession_GoneAtTheCoordinatorEndsItsLocks(t *testing.T) {
 	t.Parallel()

@@ -75,7 +75,7 @@ func TestRun_SecondSignalEndsItAtOnce(t *testing.T) {
 			eventually(t, "phase reject", func() bool { return slices.Contains(coordinator.Instances()[0].Phases, "reject") })
 			reports := len(coordinator.Instances()[0].Phases)
 			c.signal(tc.second)
-			if code := c.exitsWithin(time.Second); code != tc.code {
+			if code := c.exitsWithin(2 * time.Second); code != tc.code { // one is promised, one is for a loaded machine
 				t.Errorf("exit code %d, want %d", code, tc.code)
 			}
 			if v := coordinator.Instances()[0]; len(v.Phases) <= reports || v.State == api.StateLeft {

@@ -37,6 +37,7 @@ type ticket struct {
 	state   ticketState
 	until   time.Time
 	timeout bool
+	claimed bool // the grant was told to its owner
 }
 
 func (c *Coordinator) openSession(_ *http.Request, body api.OpenSession) answer {
@@ -229,6 +230,7 @@ func (c *Coordinator) ticketAnswer(id uint64, end time.Time) (answer, bool) {
 	case t == nil:
 		return refused(api.CodeTicketNotFound, "no such ticket"), true
 	case t.state == ticketGranted:
+		t.claimed = true
 		return granted(t.lock, t.token), true
 	case t.state == ticketEnded && t.timeout:
 		return refused(api.CodeLockWaitTimeout, "waited in vain"), true
@@ -246,6 +248,11 @@ func (c *Coordinator) release(_ *http.Request, body api.ReleaseLocks) answer {
 		if l == nil || l.session != body.Session || l.token != g.Token {
 			return refused(api.CodeNotHolder, "this session does not hold the lock with this token")
 		}
+		for _, t := range c.tickets {
+			if t.token == g.Token {
+				t.state = ticketEnded
+			}
+		}
 		c.free(g.Name)
 	}
 	return ok(struct{}{})
@@ -258,7 +265,7 @@ func (c *Coordinator) cancel(_ *http.Request, body api.CancelWait) answer {
 	switch {
 	case t == nil:
 		return refused(api.CodeTicketNotFound, "no such ticket")
-	case t.state == ticketEnded:
+	case t.state == ticketEnded || t.claimed:
 		return refused(api.CodeTicketEnded, "the wait is over")
 	case t.state == ticketGranted:
 		t.state = ticketEnded
