@@ -37,7 +37,7 @@ func TestTask_CacheFlushedInMidPassIsReportedFromThereOn(t *testing.T) {
 	t.Parallel()
 	const rows, before = 20_000, 10
 	w := newWorld(t, rows, nil)
-	w.config.OpenMax = 1_000
+	w.config.OpenMax = 2_000
 	w.config.ChunkRowsMax = 500
 	target := &hookedTarget{before: func(_ context.Context, call int) error {
 		if call == before+1 {
@@ -47,7 +47,7 @@ func TestTask_CacheFlushedInMidPassIsReportedFromThereOn(t *testing.T) {
 	}}
 	task := w.task(w.hookTarget(target))
 	resign := w.lead(task)
-	pass, most := w.start(fsm.PassDryRun, 0, 20), 0
+	pass, most := w.start(fsm.PassDryRun, 0, 300), 0
 	p := w.until(pass, "over", func(p fsm.Pass) bool {
 		for _, under := range task.Progress() {
 			most = max(most, under.Open)
@@ -165,7 +165,7 @@ func (w *world) finish(pass uint64) fsm.Pass {
 func TestTask_CancelledPassStopsSoonAndMakesRoom(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5_000, nil)
-	stuck := newGate(3)
+	stuck := newGate(1) // so there is no checkpoint whose refusal would end it
 	source := &hookedSource{onChunk: stuck.pass}
 	task := w.task(w.hookSource(source))
 	defer w.lead(task)()

@@ -43,18 +43,33 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (w *world) keepDelivering(ctx context.Context) error {
+// keepDelivering empties the outbox each time that the period has passed.
+func (w *world) keepDelivering(ctx context.Context, period time.Duration) error {
 	for ctx.Err() == nil {
-		if err := w.deliver(context.WithoutCancel(ctx)); err != nil {
-			return err
+		for range 1 + w.log.pending()/batchRows {
+			if err := w.deliver(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
 		}
-		pause(ctx, 5*time.Millisecond)
+		pause(ctx, period)
 	}
 	return nil
 }
 
 func TestTask_ReportsNothingInFlight(t *testing.T) {
 	t.Parallel()
+	for name, period := range map[string]time.Duration{
+		"fast delivery":                       5 * time.Millisecond,
+		"delivery slower than a confirmation": 2_500 * time.Millisecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			passUnderLoad(t, period)
+		})
+	}
+}
+
+func passUnderLoad(t *testing.T, period time.Duration) {
 	const rows = 20_000
 	seed := uint64(time.Now().UnixNano())
 	w := newWorld(t, rows, nil)
@@ -70,7 +85,7 @@ func TestTask_ReportsNothingInFlight(t *testing.T) {
 	for n := range 3 {
 		load.Go(func() error { return w.write(ctx, rand.New(rand.NewPCG(seed, uint64(n))), rows) })
 	}
-	load.Go(func() error { return w.keepDelivering(ctx) })
+	load.Go(func() error { return w.keepDelivering(ctx, period) })
 	resign := w.lead(task)
 	var passes []fsm.Pass
 	for range 3 {
