@@ -250,7 +250,9 @@ func TestPropose_KilledNodesLoseNothingAcknowledged(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 3, func(cfg *replica.Config) {
-				cfg.TuneRaft = func(rc *raft.Config) { rc.SnapshotThreshold, rc.TrailingLogs, rc.SnapshotInterval = 8, 4, 50*time.Millisecond }
+				cfg.TuneRaft = func(rc *raft.Config) {
+					rc.SnapshotThreshold, rc.TrailingLogs, rc.SnapshotInterval = 8, 4, 50*time.Millisecond
+				}
 			})
 			c.kind = kind
 			c.startAll()

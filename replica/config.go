@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -64,7 +65,8 @@ type Config struct {
 	OnFatal func(error)
 	Logger  *slog.Logger
 
-	// For tests: TuneRaft changes raft's settings, WrapLogs and WrapStable put faults below everything.
+	// For tests: Dial opens connections to peers, TuneRaft changes raft's settings, WrapLogs and WrapStable put faults below everything.
+	Dial       func(ctx context.Context, addr string) (net.Conn, error)
 	TuneRaft   func(*raft.Config)
 	WrapLogs   func(raft.LogStore) raft.LogStore
 	WrapStable func(raft.StableStore) raft.StableStore

@@ -182,6 +182,5 @@ func (r *Replica) adopt(form formRequest) error {
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("store the first configuration: %w", err)
 	}
-	r.formed.Store(true)
 	return nil
 }

@@ -92,7 +92,6 @@ func (r *Replica) join(ctx context.Context, h helloAnswer) {
 		r.wait(err.Error())
 		return
 	}
-	r.formed.Store(true) // from here on this node has what a leader that admitted it sends
 	if !a.Voter {
 		r.wait("this node to catch up and become a voter")
 		return

@@ -34,8 +34,8 @@ type Replica struct {
 	stopped chan struct{} // closed by Close
 	once    sync.Once
 
-	transferSince atomic.Int64 // time since started at which raft began to answer "transfer in progress"; 0 when it does not
-	formed        atomic.Bool  // holds a configuration
+	transferSince atomic.Int64              // time since started at which raft began to answer "transfer in progress"; 0 when it does not
+	electing      atomic.Pointer[raft.Raft] // raft, once it runs: asked whether this node holds a configuration
 	hint          atomic.Pointer[Leader]
 	confirmed     atomic.Bool // a leader has confirmed this node as a voter since it started
 	waiting       atomic.Pointer[string]
@@ -106,8 +106,9 @@ func (r *Replica) openTransport() (err error) {
 		ClusterID: func() string { return r.stores.Identity().ClusterID },
 		// A data folder that was wiped has no cluster id until a leader has admitted it, so the cluster id alone tells.
 		AcceptRaft:   func(transport.Peer) error { return nil },
-		VotesAllowed: r.formed.Load,
+		VotesAllowed: r.holdsConfiguration,
 		RaftTimeout:  2 * time.Second,
+		Dial:         r.cfg.Dial,
 		Logger:       r.log,
 	})
 	return err
@@ -117,16 +118,19 @@ func (r *Replica) openRaft() (err error) {
 	rc := r.cfg.raftConfig()
 	rc.NotifyCh = r.notices
 	rc.Logger = raftlog.New(r.log)
-	has, err := r.stores.HasState()
-	if err != nil {
-		return err
-	}
-	r.formed.Store(has)
 	r.raft, err = raft.NewRaft(rc, r.machine, r.stores.Logs(), r.stores.Stable(), r.stores.Snapshots(), r.transport.Raft())
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
+	r.electing.Store(r.raft)
 	return nil
+}
+
+// holdsConfiguration tells whether this node may take part in elections. A folder that holds a term and no configuration, as of a node that
+// died while it joined, does not count: it would vote for anyone.
+func (r *Replica) holdsConfiguration() bool {
+	running := r.electing.Load()
+	return running != nil && len(running.GetConfiguration().Configuration().Servers) > 0
 }
 
 // Run forms or joins the cluster, and serves until ctx is done.

@@ -1,0 +1,18 @@
+package replica
+
+// Raft-level doors for tests that show what the bare library does.
+
+// VerifyLeader is raft's own check.
+func (r *Replica) VerifyLeader() error { return r.raft.VerifyLeader().Error() }
+
+// RaftTerm is raft's current term.
+func (r *Replica) RaftTerm() uint64 { return r.raft.CurrentTerm() }
+
+// Append puts raw entries into the local log without waiting for anybody.
+func (r *Replica) Append(data []byte) { r.raft.Apply(data, 0) }
+
+// Snapshot takes a snapshot now.
+func (r *Replica) Snapshot() error { return r.raft.Snapshot().Error() }
+
+// ExportedOutcome is the translation of raft's errors.
+var ExportedOutcome = outcome
