@@ -114,6 +114,9 @@ func (s *Server) describe() error {
 		op.Responses["200"] = &huma.Response{Description: about}
 		s.huma.OpenAPI().AddOperation(&op)
 	}
+	// huma notes its own error type for every operation; no answer has it, see transform.
+	delete(s.schemas().Map(), "ErrorModel")
+	delete(s.schemas().Map(), "ErrorDetail")
 	document, err := json.Marshal(s.huma.OpenAPI())
 	if err != nil {
 		return err
