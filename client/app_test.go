@@ -95,17 +95,17 @@ func TestApp_FencedInstanceRefusesAndExitsWithLeftovers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := run(app)
-	coordinator.ExpireAll()
-	if got := exitCode(t, code); got != ExitLeftovers {
-		t.Errorf("exit code %d", got)
+	handler := app.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	if served := probe(handler); served != http.StatusOK {
+		t.Errorf("does not serve: %d", served)
 	}
+	coordinator.ExpireAll()
+	eventually(t, "requests are refused, before any drain", func() bool { return probe(handler) == http.StatusServiceUnavailable })
 	if !errors.Is(lock.Err(), ErrLockLost) {
 		t.Errorf("the lock of a fenced instance says %v", lock.Err())
 	}
-	served := probe(app.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
-	if served != http.StatusServiceUnavailable {
-		t.Errorf("a fenced instance serves: %d", served)
+	if got := exitCode(t, run(app)); got != ExitLeftovers {
+		t.Errorf("exit code %d", got)
 	}
 }
 
@@ -201,6 +201,7 @@ func TestApp_SlowRequestIsCancelledAndAnswered(t *testing.T) {
 		answered <- response.StatusCode
 	}()
 	<-began
+	app.Flush("looks around", func(context.Context) (int, error) { return int(app.gate.inFlight.Load()), nil })
 	app.requestStop(&StopError{Reason: "test"})
 	if got := <-answered; got != http.StatusGatewayTimeout {
 		t.Errorf("answered with %d", got)
@@ -250,6 +251,13 @@ func TestJoin_CoordinatorThatIsDown(t *testing.T) {
 			all := coordinator.Instances()
 			return len(all) == 1 && all[0].State == api.StateReady
 		})
+		keys := map[string]bool{}
+		for _, r := range coordinator.Requests("/v1/instances") {
+			keys[r.Key] = true
+		}
+		if len(keys) != 1 {
+			t.Errorf("registered under %d keys: a late attempt would fence the instance", len(keys))
+		}
 	})
 	t.Run("is fatal when required", func(t *testing.T) {
 		t.Parallel()

@@ -25,6 +25,7 @@ type call struct {
 	answer       any           // where a 2xx body goes; nil: it is dropped
 	check        func() error  // looks into a decoded answer; a *failure asks for another attempt
 	keyed        bool          // carries an idempotency key; calls without one must be harmless to repeat
+	fixedKey     string        // instead of a counted one: more than one call shares it
 	parks        time.Duration // how long a node may hold the request by contract
 	timeout      time.Duration // of an attempt, 0 for the client's
 	retryFor     time.Duration // 0 for the client's
@@ -119,6 +120,9 @@ func (c *Client) setHeaders(req *http.Request, r call, seq uint64) {
 	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", api.ContentJSON)
+	}
+	if r.fixedKey != "" {
+		req.Header.Set(api.HeaderIdempotencyKey, r.fixedKey)
 	}
 	if r.keyed {
 		req.Header.Set(api.HeaderIdempotencyKey, c.key(seq))

@@ -16,13 +16,24 @@ const testTTL = 10 * time.Second
 // openSession opens a session in a bubble; the returned function ends session and client.
 func openSession(t *testing.T, coordinator *quiescetest.Coordinator) (*Session, func()) {
 	t.Helper()
-	c := newDirectClient(t, coordinator)
+	s, end := openSessionOver(t, coordinator.HTTPClient())
+	return s, func() {
+		coordinator.Resume()
+		end()
+	}
+}
+
+func openSessionOver(t *testing.T, transport *http.Client) (*Session, func()) {
+	t.Helper()
+	c, err := New(Config{Addrs: []string{quiescetest.Addr}, HTTPClient: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := c.OpenSession(t.Context(), "test", testTTL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s, func() {
-		coordinator.Resume()
 		_ = s.Close(t.Context())
 		c.Close()
 	}
@@ -244,24 +255,8 @@ func TestLock_GrantThatNobodyTakesIsGivenBack(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		inner := coordinator.HTTPClient().Transport
-		c, err := New(Config{Addrs: []string{quiescetest.Addr}, HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			response, err := inner.RoundTrip(r)
-			if err == nil && ctx.Err() == nil && r.URL.Path == "/v1/locks/acquire" && response.StatusCode == http.StatusOK {
-				cancel() // the caller turns away just when the answer with its grant arrives
-				return nil, context.Canceled
-			}
-			return response, err
-		})}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		second, err := c.OpenSession(t.Context(), "second", testTTL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = second.Close(t.Context()) }()
+		second, endSecond := openSessionOver(t, turningAway(coordinator, "/v1/locks/acquire", cancel))
+		defer endSecond()
 		ended := make(chan error, 1)
 		go func() {
 			_, err := second.Lock(ctx, "a")
@@ -278,6 +273,41 @@ func TestLock_GrantThatNobodyTakesIsGivenBack(t *testing.T) {
 			t.Error("the lock is held by a caller that does not know it")
 		}
 	})
+}
+
+func TestLock_TicketThatNobodyHeardOfIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		coordinator := quiescetest.New()
+		first, end := openSession(t, coordinator)
+		defer end()
+		if _, err := first.Lock(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		second, endSecond := openSessionOver(t, turningAway(coordinator, "/v1/batch", cancel))
+		defer endSecond()
+		if _, err := second.Lock(ctx, "a"); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if len(coordinator.Requests("/v1/batch")) < 3 || coordinator.Waiting("a") != 0 {
+			t.Errorf("%d wait: the lock will be granted to nobody", coordinator.Waiting("a"))
+		}
+	})
+}
+
+// turningAway loses the first good answer from a path, and cancels the caller in the same moment.
+func turningAway(coordinator *quiescetest.Coordinator, path string, cancel func()) *http.Client {
+	inner, lost := coordinator.HTTPClient().Transport, false
+	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		response, err := inner.RoundTrip(r)
+		if lost || err != nil || r.URL.Path != path || response.StatusCode != http.StatusOK {
+			return response, err
+		}
+		lost = true
+		cancel()
+		return nil, context.Canceled
+	})}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

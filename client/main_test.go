@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
 // TestMain runs the tests, or plays the application that a test started as a child process.
@@ -29,16 +27,6 @@ func newClient(t *testing.T, addrs ...string) *Client {
 	}
 	t.Cleanup(c.Close)
 	return c
-}
-
-// newDirectClient gives a client without a network, for use in a bubble. The caller closes it.
-func newDirectClient(t *testing.T, c *quiescetest.Coordinator) *Client {
-	t.Helper()
-	cl, err := New(Config{Addrs: []string{quiescetest.Addr}, HTTPClient: c.HTTPClient()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cl
 }
 
 func testLogger(t *testing.T) *slog.Logger {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -14,8 +15,9 @@ const reportFor = time.Second
 
 // member is what the coordinator knows of this instance: its registration, its lease, and what it was told.
 type member struct {
-	app  *App
-	wake chan struct{} // holds one
+	app      *App
+	wake     chan struct{} // holds one
+	refusals int           // of registrations; of join and then run, one after the other
 
 	mu          sync.Mutex
 	service     string
@@ -49,11 +51,18 @@ func (m *member) join(ctx context.Context) error {
 	return err
 }
 
+// register has one key for all its attempts, however far apart. An attempt that was given up may still be on its way, held by a node that
+// hangs: under a key of its own it would be another instance of the same name, and fence the one that runs by then.
 func (m *member) register(ctx context.Context) error {
 	o := m.app.options
 	var got api.Registered
-	rep, err := m.app.client.do(ctx, instanceCall("/v1/instances", api.RegisterInstance{
-		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), Address: o.address}, &got))
+	ask := instanceCall("/v1/instances", api.RegisterInstance{
+		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), Address: o.address}, &got)
+	ask.keyed, ask.fixedKey = false, fmt.Sprintf("%s.join-%d", m.app.client.id, m.refusals)
+	rep, err := m.app.client.do(ctx, ask)
+	if refused := (*Error)(nil); errors.As(err, &refused) {
+		m.refusals++ // its key would answer the same for as long as it is kept
+	}
 	if err != nil {
 		return err
 	}
@@ -70,7 +79,7 @@ func (m *member) run(ctx context.Context) {
 	interval := m.app.options.leaseTTL / keepalivesPerTTL
 	for {
 		err := m.step(ctx)
-		if isFenced(err) {
+		if saysFenced(err) {
 			m.fence(err)
 			return
 		}
@@ -177,13 +186,14 @@ func (m *member) heard() string {
 	return m.state
 }
 
-func (m *member) unfenced() bool {
+func (m *member) isFenced() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.fenced
+	return m.fenced
 }
 
-func isFenced(err error) bool {
+// saysFenced tells whether an answer means that this incarnation is over, whatever the reason.
+func saysFenced(err error) bool {
 	var refused *Error
 	return errors.Is(err, ErrFenced) || errors.Is(err, ErrStaleIncarnation) || errors.Is(err, ErrSessionGone) ||
 		errors.As(err, &refused) && refused.Code == api.CodeInstanceNotFound

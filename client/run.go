@@ -82,7 +82,7 @@ func (d *drain) exitCode() int {
 	switch {
 	case d.why.failed:
 		return ExitFailed
-	case d.why.Fenced || d.left > 0 || !d.app.member.unfenced():
+	case d.left > 0 || d.app.member.isFenced():
 		return ExitLeftovers
 	}
 	return ExitClean

@@ -24,7 +24,7 @@ type Coordinator struct {
 	revision  uint64 // of the mappings together
 	events    []Event
 	requests  []Request
-	answers   map[string]answer // by idempotency key
+	answers   map[string]func() answer // by idempotency key
 	faults    []func(http.ResponseWriter, *http.Request) bool
 	hang      chan struct{} // not nil while the coordinator hangs
 	mux       *http.ServeMux
@@ -58,7 +58,7 @@ func refused(code api.Code, detail string) answer {
 // New makes a coordinator without a server.
 func New() *Coordinator {
 	c := &Coordinator{changed: make(chan struct{}), sessions: map[string]*session{}, locks: map[string]*lock{}, tickets: map[uint64]*ticket{},
-		instances: map[string]*instance{}, mappings: map[string]json.RawMessage{}, answers: map[string]answer{}, mux: http.NewServeMux()}
+		instances: map[string]*instance{}, mappings: map[string]json.RawMessage{}, answers: map[string]func() answer{}, mux: http.NewServeMux()}
 	c.routes()
 	return c
 }
@@ -120,16 +120,12 @@ func (c *Coordinator) once(key string, serve func() answer) answer {
 		return serve()
 	}
 	c.mu.Lock()
-	stored, found := c.answers[key]
-	c.mu.Unlock()
-	if found {
-		return stored
+	if c.answers[key] == nil {
+		c.answers[key] = sync.OnceValue(serve)
 	}
-	a := serve()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answers[key] = a
-	return a
+	stored := c.answers[key]
+	c.mu.Unlock()
+	return stored()
 }
 
 // ServeHTTP records the request, lets faults have their way, and answers.

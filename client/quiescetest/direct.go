@@ -16,6 +16,9 @@ func (c *Coordinator) HTTPClient() *http.Client { return &http.Client{Transport:
 type direct struct{ handler http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (response *http.Response, err error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			response, err = nil, errors.Join(io.ErrUnexpectedEOF, r.Context().Err())
