@@ -33,6 +33,7 @@ type Config struct {
 type Source struct {
 	name         string
 	database     string
+	address      string
 	queryTimeout time.Duration
 	readBytesMax int
 	pool         *sql.DB
@@ -63,7 +64,7 @@ func Open(cfg Config) (*Source, error) {
 	pool.SetMaxIdleConns(cfg.ConnectionsMax)
 	pool.SetConnMaxIdleTime(connectionIdleMax)
 	pool.SetConnMaxLifetime(connectionLifeMax)
-	return &Source{name: cfg.Name, database: session.DBName, queryTimeout: cfg.QueryTimeout, readBytesMax: readBytesMaxDefault, pool: pool}, nil
+	return &Source{name: cfg.Name, database: session.DBName, address: session.Addr, queryTimeout: cfg.QueryTimeout, readBytesMax: readBytesMaxDefault, pool: pool}, nil
 }
 
 // parseDSN fixes everything of the session that decides how a value is printed. It withholds the driver's own error, which may quote a piece of the DSN.
@@ -124,6 +125,9 @@ func (s *Source) Close() error { return s.pool.Close() }
 
 // Name returns the configured name.
 func (s *Source) Name() string { return s.name }
+
+// Where names the server and the database, without the account: two sources that lead to the same place say the same.
+func (s *Source) Where() string { return s.address + "/" + s.database }
 
 // Identity is who answered.
 type Identity struct {

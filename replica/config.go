@@ -59,8 +59,6 @@ type Config struct {
 	MinVoters       int           // that a leaving node must leave behind. Default 2
 	InFlight        int           // entries on their way at a time. Default 1, 2 for boltdb
 
-	Tasks []Task // run while this node leads
-
 	// OnFatal is told once of a fault after which this process must end. It must not return to a process that goes on.
 	OnFatal func(error)
 	Logger  *slog.Logger

@@ -128,7 +128,7 @@ func (r *Replica) lead(ctx context.Context) {
 	group.Go(func() error { return r.tick(ctx, l) })
 	group.Go(func() error { return r.promote(ctx, l) })
 	group.Go(func() error { return r.publishSelf(ctx) })
-	for _, task := range r.cfg.Tasks {
+	for _, task := range r.tasks {
 		group.Go(func() error { return r.keepRunning(ctx, task) })
 	}
 	_ = group.Wait() // none returns an error before ctx is done

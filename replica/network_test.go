@@ -12,7 +12,7 @@ import (
 // network stands between the nodes of a test: it can cut a node off, and it can hold back what a node would read.
 type network struct {
 	mu    sync.Mutex
-	cut   map[string]bool // addresses
+	cut   map[string]bool          // addresses
 	held  map[string]chan struct{} // addresses: what they are answered
 	deaf  map[string]chan struct{} // addresses: what they are asked
 	conns map[*conn]struct{}

@@ -28,6 +28,7 @@ type Replica struct {
 	machine   *machine
 	started   time.Time
 
+	tasks   []Task
 	queue   chan *proposal
 	notices chan bool // of raft: leadership gained or lost
 	leading atomic.Pointer[leadership]
@@ -133,8 +134,9 @@ func (r *Replica) holdsConfiguration() bool {
 	return running != nil && len(running.GetConfiguration().Configuration().Servers) > 0
 }
 
-// Run forms or joins the cluster, and serves until ctx is done.
-func (r *Replica) Run(ctx context.Context) error {
+// Run forms or joins the cluster, and serves until ctx is done. The tasks run while this node leads.
+func (r *Replica) Run(ctx context.Context, tasks ...Task) error {
+	r.tasks = tasks
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.proposer(ctx) })
 	group.Go(func() error { return r.followLeadership(ctx) })

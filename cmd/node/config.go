@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/quiescehq/quiesce/replica"
+)
+
+// Config is everything that a node can be told. A value comes from its flag, else from its environment variable, else from the file, else
+// it is the default.
+type Config struct {
+	NodeID   string `yaml:"node_id"`
+	DataDir  string `yaml:"data_dir"`
+	HTTPAddr string `yaml:"http_addr"`
+	PeerAddr string `yaml:"peer_addr"`
+	LogStore string `yaml:"log_store"`
+	Expect   []Peer `yaml:"expect"`
+
+	ElectionTimeout time.Duration `yaml:"election_timeout"`
+	OnSIGTERM       string        `yaml:"on_sigterm"`
+	MinVoters       int           `yaml:"min_voters"`
+	DrainDelay      time.Duration `yaml:"drain_delay"`
+	QuorumWait      time.Duration `yaml:"quorum_wait"`
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+
+	LogFormat string `yaml:"log_format"`
+	LogLevel  string `yaml:"log_level"`
+
+	Sources map[string]SourceConfig `yaml:"sources"`
+	Targets map[string]TargetConfig `yaml:"targets"`
+
+	Dev bool `yaml:"-"`
+}
+
+// Peer is one of the nodes that found the cluster together.
+type Peer struct {
+	ID       string `yaml:"id"`
+	PeerAddr string `yaml:"peer_addr"`
+}
+
+// SourceConfig is a MySQL primary. The DSN is in the form of the Go driver: user:password@tcp(host:port)/database.
+type SourceConfig struct {
+	DSN string `yaml:"dsn"`
+}
+
+// TargetConfig is a Redis primary.
+type TargetConfig struct {
+	Addr     string `yaml:"addr"`
+	Username string `yaml:"username"`
+	Password string `yaml:"password"`
+	DB       int    `yaml:"db"`
+}
+
+func defaults() Config {
+	return Config{LogStore: "wal", ElectionTimeout: 400 * time.Millisecond, OnSIGTERM: "leave", MinVoters: 2, DrainDelay: time.Second,
+		QuorumWait: 15 * time.Second, ShutdownTimeout: 25 * time.Second, LogFormat: "text", LogLevel: "info"}
+}
+
+// devDefaults is a node for a first look: in memory, alone, on loopback.
+func devDefaults() Config {
+	c := defaults()
+	c.Dev, c.NodeID, c.HTTPAddr, c.PeerAddr = true, "dev", "127.0.0.1:7400", "127.0.0.1:0"
+	c.ElectionTimeout, c.DrainDelay, c.MinVoters, c.OnSIGTERM = 100*time.Millisecond, 0, 1, "stop"
+	return c
+}
+
+// usageError is a mistake of the command line or the configuration: exit code 64, one sentence for each.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// setting is one scalar key, with the names by which it can be given.
+type setting struct {
+	key, help string
+	set       func(c *Config, value string) error
+}
+
+var settings = []setting{
+	{"node_id", "this node's name in the cluster", str(func(c *Config) *string { return &c.NodeID })},
+	{"data_dir", "data folder", str(func(c *Config) *string { return &c.DataDir })},
+	{"http_addr", "address of the HTTP API, host:port", str(func(c *Config) *string { return &c.HTTPAddr })},
+	{"peer_addr", "address for the other nodes, host:port", str(func(c *Config) *string { return &c.PeerAddr })},
+	{"log_store", "where the log lives: wal or boltdb", str(func(c *Config) *string { return &c.LogStore })},
+	{"expect", "the founding nodes, this one included: n1=host:port,n2=host:port,...", setExpect},
+	{"election_timeout", "time without a leader before an election", dur(func(c *Config) *time.Duration { return &c.ElectionTimeout })},
+	{"on_sigterm", "leave (if that is safe) or stop (keep the membership)", str(func(c *Config) *string { return &c.OnSIGTERM })},
+	{"min_voters", "voters that a leaving node leaves behind at least", num(func(c *Config) *int { return &c.MinVoters })},
+	{"drain_delay", "time between turning readiness off and leaving", dur(func(c *Config) *time.Duration { return &c.DrainDelay })},
+	{"quorum_wait", "how long to wait for a peer when stopping would cost the quorum", dur(func(c *Config) *time.Duration { return &c.QuorumWait })},
+	{"shutdown_timeout", "bound of the whole shutdown", dur(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+	{"log_format", "text or json", str(func(c *Config) *string { return &c.LogFormat })},
+	{"log_level", "debug, info, warn or error", str(func(c *Config) *string { return &c.LogLevel })},
+}
+
+func str(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = v; return nil }
+}
+
+func dur(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, v string) (err error) { *field(c), err = time.ParseDuration(v); return err }
+}
+
+func num(field func(*Config) *int) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		_, err := fmt.Sscanf(v, "%d", field(c))
+		return err
+	}
+}
+
+func setExpect(c *Config, v string) error {
+	c.Expect = nil
+	for part := range strings.SplitSeq(v, ",") {
+		id, addr, ok := strings.Cut(part, "=")
+		if !ok {
+			return fmt.Errorf("%q is not id=host:port", part)
+		}
+		c.Expect = append(c.Expect, Peer{ID: id, PeerAddr: addr})
+	}
+	return nil
+}
+
+// load reads flags, environment and file. It reports every fault at once.
+func load(args []string, getenv func(string) string, out io.Writer) (Config, error) {
+	flags := flag.NewFlagSet("quiesce-node", flag.ContinueOnError)
+	flags.SetOutput(out)
+	file := flags.String("config", getenv("QUIESCE_CONFIG"), "configuration file (YAML)")
+	dev := flags.Bool("dev", false, "one node in memory on loopback, without security: for a first look")
+	version := flags.Bool("version", false, "print the version and exit")
+	given := map[string]*string{}
+	for _, s := range settings {
+		given[s.key] = flags.String(strings.ReplaceAll(s.key, "_", "-"), "", s.help)
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return Config{}, err
+		}
+		return Config{}, usageError{err}
+	}
+	switch {
+	case *version:
+		return Config{}, errVersion
+	case flags.NArg() > 0:
+		return Config{}, usageError{fmt.Errorf("unexpected argument %q", flags.Arg(0))}
+	}
+	c := defaults()
+	if *dev {
+		c = devDefaults()
+	}
+	if *file != "" {
+		if err := c.readFile(*file); err != nil {
+			return Config{}, usageError{err}
+		}
+	}
+	set := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	for _, s := range settings {
+		value, from := getenv("QUIESCE_"+strings.ToUpper(s.key)), "QUIESCE_"+strings.ToUpper(s.key)
+		if name := strings.ReplaceAll(s.key, "_", "-"); set[name] {
+			value, from = *given[s.key], "-"+name
+		} else if value == "" {
+			continue
+		}
+		if err := s.set(&c, value); err != nil {
+			return Config{}, usageError{fmt.Errorf("%s: %w", from, err)}
+		}
+	}
+	return c, c.validate()
+}
+
+var errVersion = errors.New("version asked")
+
+const configBytesMax = 1 << 20
+
+func (c *Config) readFile(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if len(b) > configBytesMax {
+		return fmt.Errorf("configuration file %s is larger than %d bytes", path, configBytesMax)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	return nil
+}
+
+var placeName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+func (c *Config) validate() error {
+	if c.Dev && len(c.Expect) == 0 {
+		c.Expect = []Peer{{ID: c.NodeID, PeerAddr: c.PeerAddr}}
+	}
+	var faults []error
+	fault := func(format string, a ...any) { faults = append(faults, fmt.Errorf(format, a...)) }
+	if !placeName.MatchString(c.NodeID) {
+		fault("node_id %q: 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit", c.NodeID)
+	}
+	if c.DataDir == "" && !c.Dev {
+		fault("data_dir is required (or -dev for a node in memory)")
+	}
+	if c.Dev && c.DataDir != "" {
+		fault("-dev keeps nothing on disk: it does not go with data_dir")
+	}
+	c.validateAddresses(fault)
+	oneOf := func(key, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault("%s %q: one of %s", key, value, strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("log_store", c.LogStore, "wal", "boltdb")
+	oneOf("on_sigterm", c.OnSIGTERM, "leave", "stop")
+	oneOf("log_format", c.LogFormat, "text", "json")
+	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	if c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute {
+		fault("election_timeout %s: between 50ms and 1m", c.ElectionTimeout)
+	}
+	if c.MinVoters < 1 || c.DrainDelay < 0 || c.QuorumWait < 0 || c.ShutdownTimeout <= 0 {
+		fault("min_voters, drain_delay, quorum_wait and shutdown_timeout must not be negative, and min_voters at least 1")
+	}
+	for _, name := range sortedKeys(c.Sources) {
+		if !placeName.MatchString(name) || c.Sources[name].DSN == "" {
+			fault("source %q: a name of a-z, 0-9, '.', '_', '-' and a dsn", name)
+		}
+	}
+	for _, name := range sortedKeys(c.Targets) {
+		if !placeName.MatchString(name) || c.Targets[name].Addr == "" {
+			fault("target %q: a name of a-z, 0-9, '.', '_', '-' and an addr", name)
+		}
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+func (c *Config) validateAddresses(fault func(string, ...any)) {
+	for _, a := range []struct{ key, addr string }{{"http_addr", c.HTTPAddr}, {"peer_addr", c.PeerAddr}} {
+		host, _, err := net.SplitHostPort(a.addr)
+		switch {
+		case err != nil:
+			fault("%s %q: host:port", a.key, a.addr)
+		case host == "" || net.ParseIP(host) != nil && net.ParseIP(host).IsUnspecified():
+			fault("%s %q: other nodes and clients are told this address, so it must name a host", a.key, a.addr)
+		case c.Dev && !net.ParseIP(host).IsLoopback():
+			fault("%s %q: -dev has no security and listens on loopback addresses only", a.key, a.addr)
+		}
+	}
+	seen := map[string]bool{}
+	self := false
+	for _, p := range c.Expect {
+		if _, _, err := net.SplitHostPort(p.PeerAddr); err != nil || p.ID == "" {
+			fault("expect %q: an id and host:port each", p.ID+"="+p.PeerAddr)
+		}
+		if seen[p.ID] {
+			fault("expect names %q twice", p.ID)
+		}
+		seen[p.ID] = true
+		if p.ID == c.NodeID {
+			self = true
+			if p.PeerAddr != c.PeerAddr {
+				fault("expect gives this node the address %q, peer_addr is %q", p.PeerAddr, c.PeerAddr)
+			}
+		}
+	}
+	if !self {
+		fault("expect must name all founding nodes, this one (%s) included", c.NodeID)
+	}
+}
+
+func (c *Config) peers() []replica.Peer {
+	out := make([]replica.Peer, 0, len(c.Expect))
+	for _, p := range c.Expect {
+		out = append(out, replica.Peer{ID: p.ID, Addr: p.PeerAddr})
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
