@@ -293,6 +293,9 @@ func TestZombie_OldLeaderInMidBatchNeverWritesBackwards(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+	if m := task.Stats().Mappings[0]; m.InFlight != 0 {
+		t.Errorf("%d events are still in flight after the run", m.InFlight)
+	}
 	w.agree(t, 1)
 	if after := w.guardToken(t, 1); after != token {
 		t.Errorf("the guard went from %d to %d", token, after)
