@@ -30,8 +30,8 @@
 // # Verdicts
 //
 //   - equal, format_only, stale, missing, wrong_type and no_ttl are [mapping.Mapping.Compare]'s. format_only is no difference.
-//   - A key that is absent while the mapping sets a TTL is equal: it has expired or was never filled, readers go to the table, and nobody reads anything
-//     wrong. Such rows are in neither sum, so Rows - Hot - Expected.Count is the number of misses. Without a TTL an absent key is missing.
+//   - A key that is absent while the mapping sets a TTL is equal: it has expired or was never filled, readers go to the table, and nobody
+//     reads anything wrong. Such rows are in neither sum, so Rows - Hot - Expected.Count is the number of misses. Without a TTL an absent key is missing.
 //   - A row that has no rendering must have no key, because delivery removes the key before it buries such an event. Present, it is stale.
 //   - hot is a row that differed while an event of it was pending, that never stood still for three looks, or that vanished. It has no verdict and is in neither sum.
 //   - A mapping that only invalidates has nothing to compare going forward from its rows, for any value of a present row is right. Its passes fail and say so.
@@ -42,7 +42,8 @@
 // sandwich (row, key, row), after the state's revision was noted. It is looked at once more when the row changed inside the sandwich, when the outbox
 // touched it since that revision, or when the outbox's memory does not reach back so far; three such looks make it hot. An unexplained difference becomes
 // open: it waits in the window, without holding up the scan, until it is ConfirmMs old, and is then put to the same questions since its opening. A row that
-// moved meanwhile is opened anew, twice at most. ConfirmMs must exceed the time between a commit and its event's acceptance: that is the one change that nothing here can see.
+// moved meanwhile is opened anew, twice at most. ConfirmMs must exceed the time between a commit and its event's acceptance: that is the one
+// change that nothing here can see.
 //
 // # Ownership
 //
