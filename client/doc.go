@@ -42,7 +42,10 @@
 //   - Lock.Done is closed before the coordinator can grant the lock to another, and a lock that was lost stays lost.
 //     (TestLock_DoneClosesBeforeTheCoordinatorCanGrantToAnother)
 //   - Once the gate rejects and no request is in flight, no handler runs. (TestGate_ZeroInFlightMeansThatNoHandlerRuns)
-//   - No phase of a drain can keep the later ones from running, and a drain ends within the grace. (TestRun_…)
+//   - No phase of a drain can keep the later ones from running, and a drain ends within the grace.
+//     (TestRun_WorkThatNeverEndsIsLeftOverWithinTheGrace)
+//   - Between SIGTERM and exit no request is cut or refused a connection, if a balancer probes within the lame duck time.
+//     (TestRun_SIGTERMUnderLoadCutsAndRefusesNothing)
 //
 // # Ownership
 //
