@@ -56,8 +56,10 @@ func (r *Replica) Depart(ctx context.Context, cfg DepartConfig) Departure {
 	if len(r.voters()) == 1 {
 		return Departure{Reason: "the last voter cannot leave; its data folder keeps the state"}
 	}
-	r.awaitQuorum(ctx, cfg.QuorumWait)
 	others := r.stopping(r.cfg.NodeID)
+	if others == 0 { // those who said that they stop will not come back for this node
+		r.awaitQuorum(ctx, cfg.QuorumWait)
+	}
 	if err := r.handOver(ctx); err != nil {
 		return Departure{Reason: fmt.Sprintf("leadership could not be handed over, stopping in place: %v", err)}
 	}
