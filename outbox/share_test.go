@@ -40,7 +40,9 @@ func TestRun_BusyMappingDoesNotStarveAnother(t *testing.T) {
 func TestRun_RowWithoutRoomAmongTheDeadBacksOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		target := &fakeTarget{apply: func(writes []rediscache.Guarded) []rediscache.Outcome { return all(writes, rediscache.OutcomeWrongType) }}
+		target := &fakeTarget{apply: func(writes []rediscache.Guarded) []rediscache.Outcome {
+			return all(writes, rediscache.OutcomeWrongType)
+		}}
 		w := bubble(t, noRows, target)
 		const entriesMax = 100
 		var entries atomic.Int64
