@@ -39,6 +39,7 @@
 // # Invariants
 //
 //   - A mutating request is sent again only under the key of its first attempt. (TestCall_RetriesCarryTheSameKey)
+//   - Callers of one session wait for each other as for strangers. (TestLock_CallersOfOneSessionWaitForEachOther)
 //   - Lock.Done is closed before the coordinator can grant the lock to another, and a lock that was lost stays lost.
 //     (TestLock_DoneClosesBeforeTheCoordinatorCanGrantToAnother)
 //   - Once the gate rejects and no request is in flight, no handler runs. (TestGate_ZeroInFlightMeansThatNoHandlerRuns)

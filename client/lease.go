@@ -25,6 +25,7 @@ const leaseMargin = 10 // TTL / leaseMargin
 type lease struct {
 	session string
 	ttl     time.Duration
+	turns   turns
 
 	mu     sync.Mutex
 	until  time.Time
@@ -75,6 +76,7 @@ func (l *lease) lapse() {
 func (l *lease) giveUpLocked(why error) {
 	for _, lock := range l.held {
 		lock.close(why)
+		lock.passTurn()
 	}
 	l.lapsed = append(l.lapsed, l.held...)
 	l.held = nil

@@ -46,9 +46,10 @@ type Lock struct {
 	name   string
 	token  uint64
 
-	once sync.Once
-	done chan struct{}
-	why  error
+	passTurn func() // lets the next caller of this process ask; at most once
+	once     sync.Once
+	done     chan struct{}
+	why      error
 }
 
 // Name is the name that was asked for.
@@ -86,6 +87,7 @@ func (l *Lock) close(why error) {
 func (l *Lock) Unlock(ctx context.Context) error {
 	l.lease.remove(l)
 	l.close(ErrUnlocked)
+	defer l.passTurn()
 	if err := l.client.release(ctx, l.lease.session, l.name, l.token); err != nil {
 		return fmt.Errorf("unlock %q: %w", l.name, err)
 	}
@@ -110,23 +112,39 @@ func (c *Client) acquire(ctx context.Context, l *lease, name string, opts []Lock
 	if deadline, ok := ctx.Deadline(); ok {
 		o.wait = min(o.wait, max(0, time.Until(deadline)))
 	}
-	got, err := c.takePlace(ctx, l.session, name, o.wait)
-	if err == nil && got.Ticket != 0 {
-		got, err = c.awaitGrant(ctx, l.session, name, got.Ticket)
-	}
-	if err != nil {
+	began := time.Now()
+	if err := l.turns.take(ctx, l.session, name, o.wait); err != nil {
 		return nil, fmt.Errorf("lock %q: %w", name, err)
 	}
-	if len(got.Grants) != 1 {
-		return nil, fmt.Errorf("lock %q: the answer holds %d grants", name, len(got.Grants))
+	lock := &Lock{client: c, lease: l, name: name, done: make(chan struct{}), passTurn: sync.OnceFunc(func() { l.turns.pass(name) })}
+	if o.wait > 0 {
+		o.wait = max(time.Millisecond, o.wait-time.Since(began))
 	}
-	lock := &Lock{client: c, lease: l, name: name, token: got.Grants[0].Token, done: make(chan struct{})}
-	if !l.add(lock) {
-		lock.close(ErrLockLost)
-		err := c.release(ctx, l.session, name, lock.token)
-		return nil, fmt.Errorf("lock %q: %w", name, errors.Join(ErrLeaseLapsed, err))
+	if err := lock.obtain(ctx, o.wait); err != nil {
+		lock.passTurn()
+		return nil, fmt.Errorf("lock %q: %w", name, err)
 	}
 	return lock, nil
+}
+
+// obtain gets the grant and puts the lock under its lease.
+func (l *Lock) obtain(ctx context.Context, wait time.Duration) error {
+	got, err := l.client.takePlace(ctx, l.lease.session, l.name, wait)
+	if err == nil && got.Ticket != 0 {
+		got, err = l.client.awaitGrant(ctx, l.lease.session, l.name, got.Ticket)
+	}
+	if err != nil {
+		return err
+	}
+	if len(got.Grants) != 1 {
+		return fmt.Errorf("client: the answer holds %d grants", len(got.Grants))
+	}
+	l.token = got.Grants[0].Token
+	if l.lease.add(l) {
+		return nil
+	}
+	l.close(ErrLockLost)
+	return errors.Join(ErrLeaseLapsed, l.client.release(ctx, l.lease.session, l.name, l.token))
 }
 
 // takePlace gets the lock or a ticket, at once. It goes through a batch of one, which never parks: a request that waits in the queue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,7 +133,7 @@ func TestLock_ProcessThatWasStoppedKnowsAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLease("s", time.Minute, time.Now())
 	defer l.end(ErrSessionClosed)
-	lock := &Lock{lease: l, done: make(chan struct{})}
+	lock := &Lock{lease: l, done: make(chan struct{}), passTurn: func() {}}
 	if !l.add(lock) || lock.Err() != nil {
 		t.Fatal("not held")
 	}
@@ -332,6 +333,69 @@ func TestSession_GoneAtTheCoordinatorEndsItsLocks(t *testing.T) {
 		}
 		if _, err := s.Lock(t.Context(), "a"); !errors.Is(err, ErrSessionGone) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestLock_CallersOfOneSessionWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		coordinator := quiescetest.New()
+		s, end := openSession(t, coordinator)
+		defer end()
+		var inside, grants int
+		var last uint64
+		var callers sync.WaitGroup
+		for range 5 {
+			callers.Go(func() {
+				lock, err := s.Lock(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside++; inside != 1 || lock.Token() <= last {
+					t.Errorf("%d inside, token %d after %d", inside, lock.Token(), last)
+				}
+				<-time.After(time.Second)
+				inside, grants, last = inside-1, grants+1, lock.Token()
+				if err := lock.Unlock(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		callers.Wait()
+		if grants != 5 || len(s.lease.turns.queue) != 0 {
+			t.Errorf("%d grants, turns left behind: %v", grants, s.lease.turns.queue)
+		}
+	})
+}
+
+func TestLock_CallerOfTheSameSessionCanRefuseToWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		coordinator := quiescetest.New()
+		s, end := openSession(t, coordinator)
+		defer end()
+		lock, err := s.Lock(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Lock(t.Context(), "a", NoWait()); !errors.Is(err, ErrLockHeld) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := s.Lock(t.Context(), "a", WaitAtMost(time.Second)); !errors.Is(err, ErrLockWaitTimeout) {
+			t.Errorf("got %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := s.Lock(ctx, "a"); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Lock(t.Context(), "a", NoWait()); err != nil {
+			t.Errorf("those who left their turn hold up the next: %v", err)
 		}
 	})
 }
