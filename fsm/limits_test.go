@@ -1,0 +1,211 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func fresh(t testing.TB, commands ...Command) *State {
+	s := New()
+	for _, c := range append([]Command{TermStart{Node: "n1"}}, commands...) {
+		if r := do(s, c); r.Refused() {
+			t.Fatalf("%+v: %+v", c, r)
+		}
+	}
+	return s
+}
+
+func do(s *State, c Command) Result {
+	results, _ := s.Apply(s.Term()|1, Entry{Now: s.Now(), Ops: []Op{{Command: c}}})
+	return results[0]
+}
+
+func letters(n int) string { return strings.Repeat("x", n) }
+
+func rows(n int) []RowRef {
+	out := make([]RowRef, n)
+	for i := range out {
+		out[i] = RowRef{Mapping: "m", PK: fmt.Sprint(i)}
+	}
+	return out
+}
+
+// Each command is taken at its limit and refused one beyond, having changed nothing.
+func TestLimits_OfOneCommand(t *testing.T) {
+	t.Parallel()
+	session := OpenSession{ID: "s", TTLMs: 1000}
+	mapping := PutMapping{Name: "m"}
+	instance := RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}
+	pass := StartPass{Mapping: "m", Mode: PassRewrite}
+	counters := func(n int) []Counter {
+		out := make([]Counter, n)
+		for i := range out {
+			out[i].Name = fmt.Sprint("c", i)
+		}
+		return out
+	}
+	tests := []struct {
+		name    string
+		before  []Command
+		at      Command
+		beyond  Command
+		another Code // than invalid
+	}{
+		{name: "session id", at: OpenSession{ID: letters(IDBytesMax), TTLMs: 1000}, beyond: OpenSession{ID: letters(IDBytesMax + 1), TTLMs: 1000}},
+		{name: "session name", at: OpenSession{ID: "a", Name: letters(NameBytesMax), TTLMs: 1000}, beyond: OpenSession{ID: "a", Name: letters(NameBytesMax + 1), TTLMs: 1000}},
+		{name: "shortest TTL", at: OpenSession{ID: "a", TTLMs: SessionTTLMinMs}, beyond: OpenSession{ID: "a", TTLMs: SessionTTLMinMs - 1}},
+		{name: "longest TTL", at: OpenSession{ID: "a", TTLMs: SessionTTLMaxMs}, beyond: OpenSession{ID: "a", TTLMs: SessionTTLMaxMs + 1}},
+		{name: "lock name", before: []Command{session}, at: AcquireLock{Session: "s", Name: letters(NameBytesMax)}, beyond: AcquireLock{Session: "s", Name: letters(NameBytesMax + 1)}},
+		{name: "wait", before: []Command{session}, at: AcquireLock{Session: "s", Name: "x", WaitMs: WaitMaxMs}, beyond: AcquireLock{Session: "s", Name: "y", WaitMs: WaitMaxMs + 1}},
+		{name: "reason", before: []Command{instance}, at: DrainInstance{ID: "i", Intent: "remove", Reason: letters(ReasonBytesMax)}, beyond: DrainInstance{ID: "i", Intent: "remove", Reason: letters(ReasonBytesMax + 1)}},
+		{name: "address", at: RegisterInstance{ID: "j", Session: "js", Service: "svc", Name: "b", Address: letters(AddressBytesMax), TTLMs: 1000},
+			beyond: RegisterInstance{ID: "k", Session: "ks", Service: "svc", Name: "c", Address: letters(AddressBytesMax + 1), TTLMs: 1000}},
+		{name: "counters", before: []Command{instance, DrainInstance{ID: "i", Intent: "remove"}}, at: ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 1, Counters: counters(CountersMax)},
+			beyond: ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 2, Counters: counters(CountersMax + 1)}},
+		{name: "specification", at: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax)}, beyond: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax+1)}},
+		{name: "events of a batch", before: []Command{mapping}, at: EnqueueEvents{Events: rows(EventsBatchMax)}, beyond: EnqueueEvents{Events: rows(EventsBatchMax + 1)}},
+		{name: "row key", before: []Command{mapping}, at: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax)}}}, beyond: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax + 1)}}}},
+		{name: "repairs", before: []Command{mapping, pass}, at: CheckpointPass{ID: 2, Cursor: "1", Repairs: rows(RepairsBatchMax)}, beyond: CheckpointPass{ID: 2, From: "1", Cursor: "2", Repairs: rows(RepairsBatchMax + 1)}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := fresh(t, test.before...)
+			if r := do(s, test.at); r.Refused() {
+				t.Fatalf("at the limit: %+v", r)
+			}
+			before := s.Digest()
+			if r := do(s, test.beyond); r.Code != CodeInvalid {
+				t.Errorf("beyond the limit: %+v", r)
+			}
+			if s.Digest() != before {
+				t.Error("the refused command changed something")
+			}
+		})
+	}
+}
+
+// Each collection takes its maximum and answers the next with the code that says so.
+func TestLimits_OfCollections(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		max    int
+		before []Command
+		add    func(i int) Command
+		code   Code
+	}{
+		{"sessions", SessionsMax, nil, func(i int) Command { return OpenSession{ID: fmt.Sprint(i), TTLMs: 1000} }, CodeSessionsFull},
+		{"tickets", TicketsMax, []Command{OpenSession{ID: "a", TTLMs: 1000}, OpenSession{ID: "b", TTLMs: 1000}, AcquireLock{Session: "a", Name: "x"}},
+			func(i int) Command { return AcquireLock{Session: "b", Name: "x", WaitMs: 1000} }, CodeTicketsFull},
+		{"nodes", NodesMax, nil, func(i int) Command { return PutNode{Node: Node{ID: fmt.Sprint(i)}} }, CodeNodesFull},
+		{"services", ServicesMax, nil, func(i int) Command { return PutService{Name: fmt.Sprint(i), MaxUnavailable: 1} }, CodeServicesFull},
+		{"mappings", MappingsMax, nil, func(i int) Command { return PutMapping{Name: fmt.Sprint(i)} }, CodeMappingsFull},
+		{"instances", InstancesMax, nil, func(i int) Command {
+			return RegisterInstance{ID: fmt.Sprint(i), Session: fmt.Sprint("s", i), Service: "svc", Name: fmt.Sprint(i % 7), TTLMs: 1000}
+		}, CodeInstancesFull},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := fresh(t, test.before...)
+			for i := range test.max {
+				if test.name == "tickets" && i > 2_000 { // the queue position of each is counted, so this one goes faster by the table
+					s.tickets.put(uint64(1_000_000+i), Ticket{State: TicketReleased, Claimed: true})
+					continue
+				}
+				if r := do(s, test.add(i)); r.Refused() {
+					t.Fatalf("number %d: %+v", i+1, r)
+				}
+			}
+			if r := do(s, test.add(test.max)); r.Code != test.code {
+				t.Errorf("number %d: %+v, want %s", test.max+1, r, test.code)
+			}
+		})
+	}
+}
+
+func TestLimits_OutboxFullRefusesWholeBatchesAndStillFolds(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, PutMapping{Name: "m"})
+	for i := range PendingMax - 1 { // the events' own rules are tested elsewhere; this fills the table
+		key := eventKey("m", fmt.Sprint(i))
+		s.events.put(key, Event{Mapping: "m", PK: fmt.Sprint(i)})
+	}
+	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}, {Mapping: "m", PK: "b"}}}); r.Code != CodeOutboxFull {
+		t.Fatalf("one too many: %+v", r)
+	}
+	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}}}); r.Refused() {
+		t.Fatalf("the last one: %+v", r)
+	}
+	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}}}); r.Refused() || !r.Outbox.Tokens[0].Coalesced {
+		t.Fatalf("a full outbox folds events of rows that are pending: %+v", r)
+	}
+}
+
+func TestIdempotency_WindowsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	keyed := func(k Key) Result {
+		results, _ := s.Apply(1, Entry{Now: s.Now(), Ops: []Op{{Command: Tick{}, Key: &k}}})
+		return results[0]
+	}
+	for i := range uint64(KeyOutstandingMax) {
+		if r := keyed(Key{Client: "c", Seq: i}); r.Refused() {
+			t.Fatalf("result %d of a client: %+v", i+1, r)
+		}
+	}
+	if r := keyed(Key{Client: "c", Seq: KeyOutstandingMax}); r.Code != CodeKeysOutstanding {
+		t.Fatalf("one too many: %+v", r)
+	}
+	if r := keyed(Key{Client: "c", Seq: KeyOutstandingMax, Acked: 1}); r.Refused() {
+		t.Fatalf("after an acknowledgement: %+v", r)
+	}
+	for i := range KeysMax {
+		keyed(Key{ID: fmt.Sprint(i)})
+	}
+	if w := s.KeyWindow(); w.Count != KeysMax {
+		t.Errorf("%d results are kept", w.Count)
+	}
+	if _, found := s.replay(Key{Client: "c", Seq: KeyOutstandingMax}); found {
+		t.Error("the oldest results must go first")
+	}
+	if _, found := s.replay(Key{ID: fmt.Sprint(KeysMax - 1)}); !found {
+		t.Error("the newest result is gone")
+	}
+}
+
+func TestPass_HistoryIsBoundedOldestOut(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, PutMapping{Name: "m"})
+	first := uint64(0)
+	for range PassesMax + 3 {
+		r := do(s, StartPass{Mapping: "m", Mode: PassDryRun})
+		if r.Refused() {
+			t.Fatalf("%+v", r)
+		}
+		if first == 0 {
+			first = r.Pass.ID
+		}
+		do(s, FinishPass{ID: r.Pass.ID})
+	}
+	if s.passes.len() != PassesMax {
+		t.Errorf("%d passes are kept", s.passes.len())
+	}
+	if _, ok := s.Pass(first); ok {
+		t.Error("the oldest pass must go first")
+	}
+}
+
+func TestInstance_HistoryKeepsFirstAndLast(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}, DrainInstance{ID: "i", Intent: "remove"})
+	for seq := range uint64(3 * InstanceHistoryMax) {
+		do(s, ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: seq + 1})
+	}
+	v, _ := s.Instance("i")
+	if len(v.History) != InstanceHistoryMax || v.History[0].State != InstanceRegistered {
+		t.Errorf("%+v", v.History)
+	}
+}
