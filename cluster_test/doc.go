@@ -1,0 +1,22 @@
+// Package cluster_test holds the promises of the whole product against real node processes, a real MySQL or MariaDB and a real Redis:
+// what no test inside one process can show.
+//
+// # Purpose
+//
+// One file for each promise: departures (term_test.go), crashes (kill_test.go), paused leaders (pause_test.go), locks (lock_test.go),
+// idempotency (idempotency_test.go), restarts (restart_test.go), bad starts (start_test.go), synchronisation (sync_test.go). The rules of
+// imports and of the deterministic core are in layers_test.go.
+//
+// # Invariants
+//
+// Tests know the product from outside: HTTP, signals, exit codes, logs, package client. A load that did nothing fails its test.
+//
+// # Time
+//
+// Waits are bounded by the harness. Bounds that belong to a promise (a write gap, a lease) are generous enough for a loaded machine with
+// the race detector on; the figures themselves are logged.
+//
+// # Not here
+//
+// How nodes are run (harness), the servers beside them (services).
+package cluster_test

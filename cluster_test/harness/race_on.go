@@ -1,0 +1,6 @@
+//go:build race
+
+package harness
+
+// Nodes are built with the race detector where the tests are.
+const raceEnabled = true
