@@ -84,7 +84,7 @@ type Instance struct {
 	Reason      string            `json:"reason,omitempty"`
 	Phase       string            `json:"phase,omitempty" doc:"Last reported; of a lost instance, where it was lost"`
 	Counters    map[string]uint64 `json:"counters,omitempty"`
-	History     []Moment          `json:"history,omitempty" doc:"Only when one instance is asked for"`
+	History     []Moment          `json:"history,omitempty" doc:"Only when one instance is asked for, as are position and blockers"`
 	Index       uint64            `json:"index" doc:"Revision of its last change"`
 	InstanceStatus
 }

@@ -75,6 +75,11 @@ func (s *Server) headers(c *gin.Context) {
 func baseURL(l Leader) string { return "http://" + l.HTTPAddr }
 
 func (s *Server) limits(c *gin.Context) {
+	if c.Request.ContentLength != 0 {
+		// It stays until the body was read to its end, since net/http reads on after a refusal, to keep the connection. Recorders of tests
+		// have no deadline to set.
+		_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(s.bodyMax))
+	}
 	if n := len(c.Request.RequestURI); n > api.URIBytesMax {
 		overLimit(api.CodeURITooLong, fmt.Sprintf("the URI has %d bytes", n), api.URIBytesMax).write(c)
 		return
@@ -119,18 +124,16 @@ func readBody(c *gin.Context) ([]byte, *refusal) {
 	if r.ContentLength > api.BodyBytesMax {
 		return nil, overLimit(api.CodeBodyTooLarge, fmt.Sprintf("the body has %d bytes", r.ContentLength), api.BodyBytesMax)
 	}
-	// The deadline is for the body only. One that stayed on the connection would end a parked request: net/http reads on in the
-	// background to notice a client that goes away. Recorders of tests have no deadline to set.
-	deadline := http.NewResponseController(c.Writer)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyReadMax))
 	raw, err := io.ReadAll(io.LimitReader(r.Body, api.BodyBytesMax+1))
-	_ = deadline.SetReadDeadline(time.Time{})
 	switch {
 	case err != nil:
 		return nil, problem(api.CodeMalformed, "the body could not be read to its end")
 	case len(raw) > api.BodyBytesMax:
 		return nil, overLimit(api.CodeBodyTooLarge, "the body is too large", api.BodyBytesMax)
 	}
+	// A deadline that stayed on the connection would end a parked request: net/http reads on in the background to notice a client that
+	// goes away.
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 	return raw, nil
 }
 

@@ -150,6 +150,7 @@ func findInstance(v view, id string) (api.Instance, uint64, fsm.Code) {
 		return api.Instance{}, 0, fsm.CodeInstanceNotFound
 	}
 	out := instanceOf(v, x)
+	out.Position, out.Blockers = v.DrainPosition(x.ID) // too dear for each row of a list
 	for _, m := range x.History {
 		out.History = append(out.History, api.Moment{AgeMs: v.since(m.At), State: string(m.State), Phase: m.Phase})
 	}
@@ -160,7 +161,6 @@ func instanceOf(v view, x fsm.Instance) api.Instance {
 	out := api.Instance{ID: x.ID, Service: x.Service, Name: x.Name, Incarnation: x.Incarnation, Session: x.Session, Address: x.Address,
 		Intent: x.Intent, Reason: x.Reason, Phase: x.Phase, Index: x.Index,
 		InstanceStatus: api.InstanceStatus{State: string(x.State), Ticket: x.Ticket, Grant: x.Grant, Overdraft: x.Overdraft}}
-	out.Position, out.Blockers = v.DrainPosition(x.ID)
 	if len(x.Counters) > 0 {
 		out.Counters = make(map[string]uint64, len(x.Counters))
 		for _, c := range x.Counters {

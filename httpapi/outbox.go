@@ -14,7 +14,7 @@ import (
 
 // lagLooked is how many of a mapping's events, those due first, are looked at for the oldest. Events that were never tried are due in the
 // order of their age, so only a backlog that has failed as a whole can hide an older one.
-const lagLooked = 1_000
+const lagLooked = 100
 
 func (s *Server) enqueueEvents() operation[api.EnqueueEvents, api.Enqueued] {
 	return operation[api.EnqueueEvents, api.Enqueued]{s: s, name: api.OpEnqueue,

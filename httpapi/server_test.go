@@ -103,10 +103,11 @@ func TestServe_EndsWithParkedRequestsAnsweredAndNothingLeft(t *testing.T) {
 	}
 }
 
+// TestServe_ParkedRequestOutlivesTheDeadlineOfItsBody: a deadline that stayed on the connection would pass for a client that went away.
 func TestServe_ParkedRequestOutlivesTheDeadlineOfItsBody(t *testing.T) {
 	e, holder, waiter, token := contended(t)
+	e.bodyMax = 50 * time.Millisecond
 	addr, _ := served(t, e)
-	// The body deadline must not stay on the connection; net/http would take it for a client that went away.
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +116,9 @@ func TestServe_ParkedRequestOutlivesTheDeadlineOfItsBody(t *testing.T) {
 	body := e.acquireBody(waiter, "l", 30_000)
 	fmt.Fprintf(conn, "POST /v1/locks/acquire HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	eventually(t, "the request parks", func() bool { return e.rep.watching() == 1 })
+	past := time.NewTimer(4 * e.bodyMax)
+	defer past.Stop()
+	<-past.C
 	e.release(holder, token)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -139,6 +143,26 @@ func TestServe_BodyOfUnknownLengthIsBounded(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestEntityTooLarge || resp.Header.Get("Content-Type") != api.ContentProblem {
 		t.Fatal(resp.Status, resp.Header)
+	}
+}
+
+func TestServe_BodyThatNeverComesIsGivenUp(t *testing.T) {
+	e := newEdge(t)
+	e.bodyMax = 50 * time.Millisecond
+	addr, _ := served(t, e)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Fatal(resp.Status)
 	}
 }
 
