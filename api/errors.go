@@ -12,6 +12,7 @@ const (
 	CodeMappingInvalid   Code = "mapping_invalid"
 	CodePKInvalid        Code = "pk_invalid"
 	CodeKeyReused        Code = "idempotency_key_reused"
+	CodeKeyAcknowledged  Code = "idempotency_key_acknowledged"
 	CodeNotFound         Code = "not_found"
 	CodeMethodNotAllowed Code = "method_not_allowed"
 	CodeMediaType        Code = "unsupported_media_type"
@@ -86,6 +87,7 @@ var Meanings = map[Code]Meaning{
 	CodeMappingInvalid:   {http.StatusUnprocessableEntity, "The mapping is not valid"},
 	CodePKInvalid:        {http.StatusUnprocessableEntity, "The primary key does not fit the mapping"},
 	CodeKeyReused:        {http.StatusUnprocessableEntity, "The idempotency key was used for another request"},
+	CodeKeyAcknowledged:  {http.StatusUnprocessableEntity, "The client has acknowledged the result of this request"},
 	CodeNotFound:         {http.StatusNotFound, "There is no such resource"},
 	CodeMethodNotAllowed: {http.StatusMethodNotAllowed, "The resource does not have this method"},
 	CodeMediaType:        {http.StatusUnsupportedMediaType, "The body must be application/json"},

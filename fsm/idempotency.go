@@ -49,10 +49,24 @@ func (s *State) replay(k Key) (Result, bool) {
 	return old.Result, true
 }
 
-// acknowledge forgets what the client has seen and tells whether it may have one more result outstanding.
-func (s *State) acknowledge(k Key) Code {
+// acknowledged is up to where a client has seen its results. A copy of a request below it, late on its way, must not run again.
+type acknowledged struct {
+	_     struct{} `cbor:",toarray"`
+	Below uint64
+	Until uint64 // cluster time; the same window as that of results
+}
+
+// acknowledge forgets what the client has seen, and refuses what it has seen already, or one result too many.
+func (s *State) acknowledge(k Key) Result {
 	if k.Client == "" {
-		return ""
+		return Result{}
+	}
+	seen, known := s.acked.get(k.client())
+	if k.Seq < seen.Below {
+		return refuse(CodeKeyAcknowledged, "the client has said that it saw the result of this request")
+	}
+	if !known && s.acked.len() >= KeysMax {
+		return refuse(CodeKeysOutstanding, "as many clients use idempotency keys as may")
 	}
 	for _, p := range s.clients.all(k.client()) {
 		if p.num >= k.Acked {
@@ -61,9 +75,26 @@ func (s *State) acknowledge(k Key) Code {
 		s.forget(p.name)
 	}
 	if s.clients.count(k.client()) >= KeyOutstandingMax {
-		return CodeKeysOutstanding
+		return refuse(CodeKeysOutstanding, "too many results of this client are unacknowledged")
 	}
-	return ""
+	if !known {
+		s.setTimer(timer{due: s.counters.Now + KeyWindowMs, what: timerAcked, key: k.client()})
+	}
+	s.acked.set(k.client(), acknowledged{Below: max(seen.Below, k.Acked), Until: s.counters.Now + KeyWindowMs})
+	return Result{}
+}
+
+// ackedDue forgets a client that has been silent for a window. One that was not gets another timer: setting one at each request would
+// leave thousands behind.
+func (s *State) ackedDue(client string, due uint64) {
+	seen, ok := s.acked.get(client)
+	switch {
+	case !ok:
+	case seen.Until > due:
+		s.setTimer(timer{due: seen.Until, what: timerAcked, key: client})
+	default:
+		s.acked.delete(client)
+	}
 }
 
 // store keeps the result. The oldest results go when there are KeysMax.
@@ -112,7 +143,7 @@ func (s *State) storedDue(order uint64) {
 // onlyStored tells whether changes concern nothing but stored results: a refusal may be stored, and nothing else.
 func onlyStored(changes []Change) bool {
 	for _, c := range changes {
-		if c.Table != "stored" && c.Table != "stored_age" {
+		if c.Table != "stored" && c.Table != "stored_age" && c.Table != "acked" {
 			return false
 		}
 	}

@@ -160,8 +160,8 @@ func (s *State) indexInstance(v Instance) {
 	}
 }
 
-func (s *State) instanceDue(id string) {
-	if v, ok := s.instances.get(id); ok && !v.State.live() && v.KeptUntil <= s.counters.Now {
+func (s *State) instanceDue(id string, due uint64) {
+	if v, ok := s.instances.get(id); ok && v.KeptUntil == due {
 		s.instances.delete(id)
 	}
 }

@@ -162,6 +162,9 @@ func TestIdempotency_WindowsAreBounded(t *testing.T) {
 	if r := keyed(Key{Client: "c", Seq: KeyOutstandingMax, Acked: 1}); r.Refused() {
 		t.Fatalf("after an acknowledgement: %+v", r)
 	}
+	if r := keyed(Key{Client: "c", Seq: 0}); r.Code != CodeKeyAcknowledged {
+		t.Fatalf("a late copy of an acknowledged request ran again: %+v", r)
+	}
 	for i := range KeysMax {
 		keyed(Key{ID: fmt.Sprint(i)})
 	}

@@ -156,9 +156,9 @@ func (s *State) freeLock(name string) {
 }
 
 // ticketDue is called when a ticket's deadline has passed.
-func (s *State) ticketDue(id uint64) {
+func (s *State) ticketDue(id, due uint64) {
 	t, ok := s.tickets.get(id)
-	if !ok || t.Until == 0 || t.Until > s.counters.Now {
+	if !ok || t.Until != due {
 		return
 	}
 	switch t.State {

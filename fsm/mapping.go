@@ -1,5 +1,7 @@
 package fsm
 
+import "bytes"
+
 // Mapping is a declared rule from a MySQL row to a Redis key. The state keeps the specification as bytes: rendering is not done here.
 type Mapping struct {
 	Name     string `cbor:"1,keyasint"`
@@ -18,7 +20,7 @@ type MappingResult struct {
 	Revision uint64 `cbor:"2,keyasint,omitempty" json:",omitempty"`
 }
 
-// PutMapping declares or changes a mapping. IfRevision 0 asks nothing; any other value must be the present revision.
+// PutMapping declares or changes a mapping; the same again changes nothing. IfRevision 0 asks nothing; any other value must be the present revision.
 type PutMapping struct {
 	Name       string `cbor:"1,keyasint"`
 	Source     string `cbor:"2,keyasint"`
@@ -42,10 +44,17 @@ func (c PutMapping) apply(s *State) Result {
 	if !known && s.mappings.len() >= MappingsMax {
 		return refuse(CodeMappingsFull, "the cluster knows as many mappings as it may")
 	}
+	if known && c.same(old) {
+		return Result{Mapping: &MappingResult{Name: old.Name, Revision: old.Revision}}
+	}
 	m := Mapping{Name: c.Name, Revision: s.nextToken(), Source: c.Source, Target: c.Target, Table: c.Table, Spec: c.Spec,
 		Columns: c.Columns, Index: s.nextRevision()}
 	s.mappings.set(c.Name, m)
 	return Result{Mapping: &MappingResult{Name: m.Name, Revision: m.Revision}}
+}
+
+func (c PutMapping) same(m Mapping) bool {
+	return c.Source == m.Source && c.Target == m.Target && c.Table == m.Table && bytes.Equal(c.Spec, m.Spec) && bytes.Equal(c.Columns, m.Columns)
 }
 
 // DeleteMapping forgets a mapping that has no pending events and no running pass. Its dead letters go with it.

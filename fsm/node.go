@@ -73,9 +73,9 @@ func (c MarkLeaving) apply(s *State) Result {
 	return Result{}
 }
 
-func (s *State) leavingDue(id string) {
+func (s *State) leavingDue(id string, due uint64) {
 	n, ok := s.nodes.get(id)
-	if !ok || n.LeavingUntil == 0 || n.LeavingUntil > s.counters.Now {
+	if !ok || n.LeavingUntil != due {
 		return
 	}
 	n.LeavingUntil = 0

@@ -11,6 +11,7 @@ const (
 	CodeTicketNotFound   Code = "ticket_not_found"
 	CodeTicketEnded      Code = "ticket_ended"
 	CodeKeyReused        Code = "idempotency_key_reused"
+	CodeKeyAcknowledged  Code = "idempotency_key_acknowledged" // its result was seen and forgotten: a late copy must not run again
 	CodeKeysOutstanding  Code = "idempotency_keys_outstanding"
 	CodeSessionsFull     Code = "sessions_full"
 	CodeLocksFull        Code = "locks_full"

@@ -97,6 +97,10 @@ func (s *State) reindex() {
 		return true
 	})
 	s.tickets.ascend(0, func(_ uint64, t Ticket) bool { s.indexTicket(t); return true })
+	s.acked.ascend("", func(client string, a acknowledged) bool {
+		s.setTimer(timer{due: a.Until, what: timerAcked, key: client})
+		return true
+	})
 	s.stored.ascend("", func(key string, v storedResult) bool { s.indexStored(key, v); return true })
 	s.instances.ascend("", func(_ string, v Instance) bool { s.indexInstance(v); return true })
 	s.events.ascend("", func(key string, v Event) bool {

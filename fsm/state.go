@@ -19,6 +19,7 @@ type State struct {
 	events    *table[string, Event]      // pending, by eventKey
 	dead      *table[string, DeadLetter] // by eventKey
 	passes    *table[uint64, Pass]
+	acked     *table[string, acknowledged] // by Key.client()
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
 	timers   timers         // housekeeping
@@ -71,6 +72,7 @@ func New() *State {
 	s.events = newTable[string, Event]("events", &s.changes)
 	s.dead = newTable[string, DeadLetter]("dead", &s.changes)
 	s.passes = newTable[uint64, Pass]("passes", &s.changes)
+	s.acked = newTable[string, acknowledged]("acked", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
 	s.queues, s.holdings, s.waits, s.clients = newIndex(), newIndex(), newIndex(), newIndex()
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
@@ -81,7 +83,7 @@ func New() *State {
 // sections lists the tables in snapshot order. A new table goes to the end.
 func (s *State) sections() []section {
 	return []section{s.nodes, s.sessions, s.locks, s.tickets, s.stored, s.storedAge, s.modified,
-		s.services, s.instances, s.mappings, s.events, s.dead, s.passes}
+		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked}
 }
 
 // Clone gives a copy for reading, in constant time. It must be called where Apply may be called; the copy may then be read anywhere.
@@ -92,7 +94,7 @@ func (s *State) Clone() *State {
 		nodes:    s.nodes.clone(), sessions: s.sessions.clone(), locks: s.locks.clone(), tickets: s.tickets.clone(),
 		stored: s.stored.clone(), storedAge: s.storedAge.clone(), modified: s.modified.clone(),
 		services: s.services.clone(), instances: s.instances.clone(), mappings: s.mappings.clone(),
-		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(),
+		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
 	}
 }
 
@@ -146,8 +148,8 @@ func (s *State) applyOp(op Op) Result {
 		return r
 	}
 	return s.step(func() Result {
-		if full := s.acknowledge(*op.Key); full != "" {
-			return refuse(full, "too many results of this client are unacknowledged")
+		if refused := s.acknowledge(*op.Key); refused.Refused() {
+			return refused
 		}
 		r := op.Command.apply(s)
 		r.Index = s.nextRevision()

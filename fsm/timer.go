@@ -20,6 +20,7 @@ const (
 	timerKept                        // an ended ticket has been kept long enough
 	timerStored                      // an idempotency result ends its window
 	timerLeaving
+	timerAcked    // a client may have been silent for a window
 	timerInstance // an ended instance has been kept long enough
 )
 
@@ -88,16 +89,20 @@ func (s *State) fireTimers() {
 	}
 }
 
+// fire acts only for the row whose deadline is the timer's own. Asking whether the row's deadline has passed would not do: when time jumps
+// over a left-over timer and the real one, a replica that has the left-over would act earlier in the order than one that was restored.
 func (s *State) fire(t timer) {
 	switch t.what {
 	case timerTicket, timerKept:
-		s.ticketDue(t.id)
+		s.ticketDue(t.id, t.due)
 	case timerStored:
 		s.storedDue(t.id)
+	case timerAcked:
+		s.ackedDue(t.key, t.due)
 	case timerLeaving:
-		s.leavingDue(t.key)
+		s.leavingDue(t.key, t.due)
 	case timerInstance:
-		s.instanceDue(t.key)
+		s.instanceDue(t.key, t.due)
 	}
 }
 

@@ -89,7 +89,7 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 // refusals are the codes of the state that a client can meet.
 var refusals = []fsm.Code{
 	fsm.CodeSessionNotFound, fsm.CodeSessionExists, fsm.CodeLockHeld, fsm.CodeNotHolder, fsm.CodeTicketNotFound, fsm.CodeTicketEnded,
-	fsm.CodeKeyReused, fsm.CodeKeysOutstanding, fsm.CodeSessionsFull, fsm.CodeLocksFull, fsm.CodeTicketsFull, fsm.CodeInvalid,
+	fsm.CodeKeyReused, fsm.CodeKeyAcknowledged, fsm.CodeKeysOutstanding, fsm.CodeSessionsFull, fsm.CodeLocksFull, fsm.CodeTicketsFull, fsm.CodeInvalid,
 	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
 	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse,
 	fsm.CodeMappingsFull, fsm.CodePlaceUnknown, fsm.CodeOutboxFull, fsm.CodePassNotFound, fsm.CodePassRunning, fsm.CodePassEnded,
