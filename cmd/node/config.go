@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,10 +115,7 @@ func dur(field func(*Config) *time.Duration) func(*Config, string) error {
 }
 
 func num(field func(*Config) *int) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		_, err := fmt.Sscanf(v, "%d", field(c))
-		return err
-	}
+	return func(c *Config, v string) (err error) { *field(c), err = strconv.Atoi(v); return err }
 }
 
 func setExpect(c *Config, v string) error {
