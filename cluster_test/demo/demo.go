@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	endLimit  = 30 * time.Second // of what is cleaned up after the run's context has ended
+	tailLines = 8
+)
+
+// demo is one run.
+type demo struct {
+	options
+	report   *report
+	cluster  *cluster
+	db       *sql.DB
+	cache    *redis.Client
+	fleet    *fleet
+	balancer *balancer
+	traffic  *traffic
+	direct   *direct
+}
+
+// play runs the phases and leaves nothing behind.
+func (d *demo) play(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	err := d.open(ctx)
+	if err != nil {
+		d.report.check("preparation", false, "%v", err)
+	}
+	for _, p := range phases {
+		if err != nil {
+			break
+		}
+		d.report.say("%s", p.title)
+		if err = p.run(d, ctx); err != nil {
+			d.report.check(p.title, false, "%v", err)
+		}
+	}
+	if err == nil {
+		d.report.finish()
+	}
+	cancel()
+	d.close()
+	return err
+}
+
+// open connects to everything and builds the application.
+func (d *demo) open(ctx context.Context) (err error) {
+	if d.cluster, err = openCluster(ctx, d.options, d.report.progress); err != nil {
+		return err
+	}
+	settings, err := mysql.ParseDSN(d.cluster.mysql.DSN)
+	if err != nil {
+		return err
+	}
+	settings.ParseTime = false // as MySQL prints it
+	connector, err := mysql.NewConnector(settings)
+	if err != nil {
+		return err
+	}
+	d.db = sql.OpenDB(connector)
+	d.cache = redis.NewClient(&redis.Options{Addr: d.cluster.redis.Addr})
+	d.balancer = newBalancer(ctx)
+	d.traffic = newTraffic(d.balancer)
+	if d.direct, err = newDirect(d.cluster, d.traffic.book); err != nil {
+		return err
+	}
+	d.fleet, err = newFleet(ctx, d.cluster)
+	return err
+}
+
+// close joins what runs; the run's context has ended. Any part may be missing after a failed start.
+func (d *demo) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	if d.traffic != nil {
+		d.traffic.joined.Wait()
+	}
+	if d.direct != nil {
+		d.direct.joined.Wait()
+		d.direct.client.Close()
+	}
+	if d.balancer != nil {
+		d.balancer.close()
+	}
+	if d.fleet != nil {
+		d.fleet.end(ctx)
+	}
+	if d.cache != nil {
+		_ = d.cache.Close()
+	}
+	if d.db != nil {
+		_ = d.db.Close()
+	}
+}
+
+// evidence prints the ends of all logs.
+func (d *demo) evidence(out io.Writer) {
+	if d.traffic != nil {
+		tellAll(out, "odd request", d.traffic.tally.odd())
+	}
+	if d.direct != nil {
+		tellAll(out, "failed call", d.direct.odd())
+	}
+	if d.cluster == nil {
+		return
+	}
+	for _, n := range d.cluster.nodes {
+		tail(out, n.Log)
+	}
+	logs, _ := filepath.Glob(filepath.Join(d.dir, "orders", "*.log"))
+	for _, log := range logs {
+		tail(out, log)
+	}
+}
+
+func tellAll(out io.Writer, what string, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintf(out, "%s: %s\n", what, line)
+	}
+}
+
+func tail(out io.Writer, path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Fprintf(out, "---- %v\n", err)
+		return
+	}
+	lines := bytes.Split(bytes.TrimSpace(text), []byte{'\n'})
+	fmt.Fprintf(out, "---- the end of %s\n", path)
+	for _, line := range lines[max(0, len(lines)-tailLines):] {
+		fmt.Fprintf(out, "%s\n", line)
+	}
+}

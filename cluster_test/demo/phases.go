@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// What the checks allow. A failover without load takes about a second (an election timeout and a half); these leave room for a busy machine.
+const (
+	plannedGapMax  = time.Second
+	failoverGapMax = 5 * time.Second
+	okMin          = 1_000 // requests: a run that served fewer has shown nothing
+	cyclesMin      = 100
+	writesMin      = 50 // of a probe
+
+	readyLimit  = 60 * time.Second
+	wholeLimit  = 60 * time.Second
+	drainLimit  = 60 * time.Second
+	probeLimit  = 30 * time.Second
+	warmUp      = 400 // requests
+	warmLimit   = 60 * time.Second
+	outage      = 3 * time.Second
+	outageLimit = 30 * time.Second
+	backlogMin  = 50
+)
+
+type phase struct {
+	title string
+	run   func(*demo, context.Context) error
+}
+
+// phases is the story. Each leaves a healthy system to the next one.
+var phases = []phase{
+	{"three instances of orders start, and the load begins", (*demo).begin},
+	{"SIGTERM to every instance, one after another", (*demo).rollApps},
+	{"SIGTERM to the leading node", (*demo).stopNode},
+	{"SIGKILL to the leading node", (*demo).killLeader},
+	{"Redis stops and comes back empty", (*demo).stopRedis},
+	{"MySQL stops and comes back", (*demo).stopMySQL},
+	{"drift is planted in Redis by hand", (*demo).repairDrift},
+	{"the load ends", (*demo).settle},
+	{"table and cache, ledger and clients are compared", (*demo).compare},
+	{"the instances stop together, and the nodes are compared", (*demo).end},
+}
+
+func (d *demo) begin(ctx context.Context) error {
+	for n := range ordersCount {
+		if err := d.startApp(ctx, appName(n)); err != nil {
+			return err
+		}
+	}
+	if err := until(ctx, readyLimit, d.balancer.allReady(ordersCount)); err != nil {
+		return err
+	}
+	if err := until(ctx, readyLimit, d.declared); err != nil {
+		return err
+	}
+	d.traffic.start(ctx)
+	d.direct.start(ctx)
+	return until(ctx, warmLimit, d.served(d.traffic.tally.counts().OK+warmUp))
+}
+
+func appName(n int) string { return fmt.Sprintf("orders-%d", n+1) }
+
+func (d *demo) startApp(ctx context.Context, name string) error {
+	i, err := d.fleet.start(ctx, name)
+	if err != nil {
+		return err
+	}
+	d.balancer.put(name, i.base)
+	return nil
+}
+
+// declared tells what is missing until the application has told the cluster its mapping.
+func (d *demo) declared(ctx context.Context) string {
+	if err := d.cluster.get(ctx, "/v1/mappings/"+mappingName, nil); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (d *demo) served(ok uint64) func(context.Context) string {
+	return func(context.Context) string {
+		if c := d.traffic.tally.counts(); c.OK < ok {
+			return fmt.Sprintf("%d requests served of %d; %v", c.OK, ok, c)
+		}
+		return ""
+	}
+}
+
+// rollApps restarts the instances as a platform would: signal, wait for the exit, start anew under the same name.
+func (d *demo) rollApps(ctx context.Context) error {
+	before := d.traffic.tally.counts()
+	d.balancer.watch()
+	codes := []int{}
+	for n := range ordersCount {
+		code, err := d.fleet.running[appName(n)].stop(ctx)
+		if err != nil {
+			return err
+		}
+		codes = append(codes, code)
+		if err := d.startApp(ctx, appName(n)); err != nil {
+			return err
+		}
+		if err := until(ctx, readyLimit, d.balancer.allReady(ordersCount)); err != nil {
+			return err
+		}
+	}
+	least := d.balancer.leastReady()
+	d.report.check("instances restart in order", allZero(codes) && least >= ordersCount-1, "exit codes %v, at least %d of %d ready", codes, least, ordersCount)
+	return d.noneLost("rolling restart", before)
+}
+
+func allZero(codes []int) bool {
+	for _, code := range codes {
+		if code != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// noneLost checks the requests since before: none failed, none met a broken or refused connection.
+func (d *demo) noneLost(during string, before counts) error {
+	c := d.traffic.tally.counts().minus(before)
+	d.report.check("no request lost: "+during, c.OK > 0 && c.Failed+c.Cut+c.Refused+c.Timed == 0, "%v", c)
+	return nil
+}
+
+// stopNode ends the node that leads in order, and starts it again.
+func (d *demo) stopNode(ctx context.Context) error {
+	leader, err := d.cluster.leader(ctx)
+	if err != nil {
+		return err
+	}
+	before, cycles, failed := d.traffic.tally.counts(), d.direct.cycles.Load(), d.direct.failed.Load()
+	probe, err := startProbe(ctx, d.cluster, "planned", d.cluster.others(leader.ID))
+	if err != nil {
+		return err
+	}
+	if err := until(ctx, probeLimit, wrote(probe, writesMin)); err != nil {
+		return err
+	}
+	if err := d.cluster.script(ctx, "term", leader.ID); err != nil { // fails unless the node exits with 0
+		return err
+	}
+	if err := until(ctx, probeLimit, wrote(probe, probe.count()+writesMin)); err != nil {
+		return err
+	}
+	if err := d.comeBack(ctx, leader); err != nil {
+		return err
+	}
+	gap, err := d.judgeProbe(ctx, "planned stop", probe)
+	if err != nil {
+		return err
+	}
+	d.report.figure("write_gap_planned_ms", gap.Milliseconds())
+	d.report.check("write gap of a planned stop", gap <= plannedGapMax, "%d ms", gap.Milliseconds())
+	calls, bad := d.direct.cycles.Load()-cycles, d.direct.failed.Load()-failed
+	d.report.check("no call to the nodes failed: planned stop", calls > 0 && bad == 0, "%d calls, %d failed", calls, bad)
+	return d.noneLost("planned stop", before)
+}
+
+func wrote(p *gapProbe, n int) func(context.Context) string {
+	return func(context.Context) string {
+		if p.count() < n {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return fmt.Sprintf("%d writes acknowledged of %d, last failure: %v", len(p.times), n, p.failed)
+		}
+		return ""
+	}
+}
+
+// comeBack starts a node again and waits until it votes.
+func (d *demo) comeBack(ctx context.Context, n node) error {
+	if err := d.cluster.script(ctx, "start", n.ID); err != nil {
+		return err
+	}
+	return until(ctx, wholeLimit, d.cluster.whole)
+}
+
+// judgeProbe ends a probe and reads back all that was acknowledged to it.
+func (d *demo) judgeProbe(ctx context.Context, during string, p *gapProbe) (time.Duration, error) {
+	gap, err := p.finish(probeLimit)
+	if err != nil {
+		return 0, err
+	}
+	lost, err := p.lost(ctx)
+	if err != nil {
+		return 0, err
+	}
+	d.report.check("nothing acknowledged is lost: "+during, lost == 0 && p.count() >= writesMin, "%d of %d acknowledged locks missing", lost, p.count())
+	return gap, nil
+}
+
+// killLeader ends the leader without a word.
+func (d *demo) killLeader(ctx context.Context) error {
+	leader, err := d.cluster.leader(ctx)
+	if err != nil {
+		return err
+	}
+	probe, err := startProbe(ctx, d.cluster, "failover", d.cluster.others(leader.ID))
+	if err != nil {
+		return err
+	}
+	if err := until(ctx, probeLimit, wrote(probe, writesMin)); err != nil {
+		return err
+	}
+	d.direct.faults.Add(1)
+	if err := d.cluster.script(ctx, "kill", leader.ID); err != nil {
+		return err
+	}
+	if err := until(ctx, probeLimit, wrote(probe, probe.count()+writesMin)); err != nil {
+		return err
+	}
+	if err := d.comeBack(ctx, leader); err != nil {
+		return err
+	}
+	d.direct.faults.Add(1)
+	gap, err := d.judgeProbe(ctx, "failover", probe)
+	if err != nil {
+		return err
+	}
+	d.report.figure("write_gap_failover_ms", gap.Milliseconds())
+	d.report.check("write gap of a failover", gap <= failoverGapMax, "%d ms", gap.Milliseconds())
+	return nil
+}
+
+// stopRedis lets events pile up. Redis keeps nothing on disk here, so that after it the cache lacks every row that was not written since:
+// a pass brings them back.
+func (d *demo) stopRedis(ctx context.Context) error {
+	if err := d.outage(ctx, "redis", "Redis"); err != nil {
+		return err
+	}
+	pass, err := d.cluster.runPass(ctx, "rebuild", "rewrite")
+	if err != nil {
+		return err
+	}
+	c := pass.Counts
+	d.report.figure("rebuilt", c.Repaired)
+	d.report.check("a pass rebuilds the empty cache", c.Missing > 0 && c.Repaired == c.Differences, "%d rows: %d missing, %d repaired", c.Rows, c.Missing, c.Repaired)
+	return until(ctx, drainLimit, d.cluster.drained)
+}
+
+// outage stops a server while writes go on, for a while and until a backlog is there, and starts it again.
+func (d *demo) outage(ctx context.Context, server, title string) error {
+	d.direct.faults.Add(1)
+	if err := d.cluster.script(ctx, "stop-"+server); err != nil {
+		return err
+	}
+	stopped, backlog := time.Now(), 0
+	err := until(ctx, outageLimit, func(ctx context.Context) string {
+		stats, err := d.cluster.outbox(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		backlog = max(backlog, stats.Pending)
+		if backlog < backlogMin || time.Since(stopped) < outage {
+			return fmt.Sprintf("%d events pending without %s", backlog, title)
+		}
+		return ""
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.cluster.script(ctx, "start-"+server); err != nil {
+		return err
+	}
+	returned := time.Now()
+	if err := until(ctx, drainLimit, d.cluster.drained); err != nil {
+		return err
+	}
+	d.direct.faults.Add(1)
+	stats, err := d.cluster.outbox(ctx)
+	if err != nil {
+		return err
+	}
+	took := time.Since(returned).Milliseconds()
+	d.report.figure(server+"_backlog_max", backlog)
+	d.report.figure(server+"_drained_ms", took)
+	d.report.check("nothing lost without "+title, stats.Dead == 0, "%d events waited, all delivered %d ms after it was back, %d dead letters", backlog, took, stats.Dead)
+	return nil
+}
+
+func (d *demo) stopMySQL(ctx context.Context) error {
+	if err := d.outage(ctx, "mysql", "MySQL"); err != nil {
+		return err
+	}
+	return until(ctx, warmLimit, d.served(d.traffic.tally.counts().OK+warmUp/4))
+}
