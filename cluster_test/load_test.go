@@ -19,7 +19,7 @@ const (
 	loadPace    = 15 * time.Millisecond // of one worker: enough to notice a gap, not enough to be the cause of one
 	loadRetry   = 60 * time.Second
 	loadTTL     = 10 * time.Minute // no lease of the load ends by itself
-	acksMin     = 20               // a load that did less has shown nothing
+	acksMin     = 60               // a load that did less has shown nothing
 	lockListMax = 1_000
 )
 
