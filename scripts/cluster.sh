@@ -376,7 +376,7 @@ command_demo() {
 	"$REPOSITORY/scripts/cluster.sh" up >&2 & # in the background, so that a signal is not held back until it is done
 	DEMO_PID=$!
 	wait $DEMO_PID || die $EXIT_FAILED "the demo's cluster did not start."
-	"$DEMO/demo" --script "$REPOSITORY/scripts/cluster.sh" --dir "$QUIESCE_DIR" ${json:+"$json"} &
+	GO=$GO "$DEMO/demo" --script "$REPOSITORY/scripts/cluster.sh" --dir "$QUIESCE_DIR" ${json:+"$json"} &
 	DEMO_PID=$!
 	wait $DEMO_PID
 }
