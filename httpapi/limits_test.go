@@ -10,6 +10,7 @@ import (
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/replica"
 )
 
 // TestLimits_HoldAtNAndRefuseAtNPlusOne sends each bounded thing at its bound and one beyond.
@@ -129,6 +130,9 @@ func TestLimits_EdgeAndStateAgree(t *testing.T) {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: edge %d, state %d", what, pair[0], pair[1])
 		}
+	}
+	if replica.ProposeOpsMax < api.BatchOpsMax {
+		t.Errorf("a batch of %d does not fit one proposal", api.BatchOpsMax)
 	}
 	phases, _ := reflect.TypeFor[api.ReportPhase]().FieldByName("Phase")
 	if got, want := phases.Tag.Get("enum"), strings.Join(fsm.Phases[:], ","); got != want {

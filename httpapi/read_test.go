@@ -174,8 +174,9 @@ func TestRead_IndexFromTheFutureIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t)
-		if p := e.do(get, "/v1/locks?index=99&wait_ms=60000", "").problem(t); p.Code != api.CodeIndexAhead || p.Index != 1 {
-			t.Fatalf("%+v", p)
+		begun := time.Now()
+		if p := e.do(get, "/v1/locks?index=99&wait_ms=60000", "").problem(t); p.Code != api.CodeIndexAhead || p.Index != 1 || time.Since(begun) != 0 {
+			t.Fatalf("%+v after %s", p, time.Since(begun))
 		}
 		// A follower that lags is given the time to catch up.
 		got := later(e, get, "/v1/locks?index=2&wait_ms=60000&consistency=stale", "")
