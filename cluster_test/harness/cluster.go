@@ -251,3 +251,9 @@ func describe(s api.Cluster) string {
 	}
 	return text
 }
+
+// Await asks until there is no error, and ends the test with the last one when that takes too long.
+func (c *Cluster) Await(what string, ask func() error) {
+	c.t.Helper()
+	Eventually(c.t, ReadyWithin, what, ask)
+}

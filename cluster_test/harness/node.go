@@ -122,3 +122,6 @@ func raceReport(log string) string {
 	report := log[strings.Index(log, "WARNING: DATA RACE"):]
 	return report[:min(len(report), raceReportBytes)]
 }
+
+// Config is the path of the node's configuration file.
+func (n *Node) Config() string { return n.config }
