@@ -26,13 +26,20 @@ func (r *Replica) belong(ctx context.Context) error {
 			r.formOrJoin(ctx)
 		case !r.confirmed.Load():
 			r.confirm(ctx)
-		case r.Leader().ID == "" || r.hint.Load() != nil:
+		case r.raftKnowsLeader():
+			r.hint.Store(nil)
+		default:
 			r.findLeader(ctx)
 		}
 		if sleep(ctx, joinEvery) != nil {
 			return nil
 		}
 	}
+}
+
+func (r *Replica) raftKnowsLeader() bool {
+	_, id := r.raft.LeaderWithID()
+	return id != ""
 }
 
 func ignoreDone(ctx context.Context, err error) error {
