@@ -216,7 +216,8 @@ func (c CancelTicket) apply(s *State) Result {
 	return Result{Lock: &LockResult{Name: t.Lock, Ticket: t.ID, State: TicketCancelled}}
 }
 
-// ClaimTicket records that the owner of a wait has been told of its grant, which therefore no longer lapses.
+// ClaimTicket records that the owner of a wait is being told of its grant, which therefore no longer lapses. It is logged before the owner is
+// told: a grant that somebody was told of must not lapse because the leader that told him is gone.
 type ClaimTicket struct {
 	ID uint64 `cbor:"1,keyasint"`
 }
@@ -238,22 +239,6 @@ func (c ClaimTicket) apply(s *State) Result {
 		s.moveTicket(t, TicketGranted, 0)
 	}
 	return Result{Lock: &LockResult{Name: t.Lock, Ticket: t.ID, State: TicketGranted, Token: t.Token}}
-}
-
-// claimGrantedTickets makes every grant of the preceding term count as claimed. The preceding leader may have told the owner without
-// having logged it; taking back a lock that somebody was told to have would be worse than one that lasts until its session ends.
-func (s *State) claimGrantedTickets() {
-	var granted []Ticket
-	s.tickets.ascend(0, func(_ uint64, t Ticket) bool {
-		if t.State == TicketGranted && !t.Claimed {
-			granted = append(granted, t)
-		}
-		return true
-	})
-	for _, t := range granted {
-		t.Claimed = true
-		s.moveTicket(t, TicketGranted, 0)
-	}
 }
 
 // Lock gives the held lock of a name.

@@ -203,7 +203,6 @@ func (TermStart) kind() Kind { return kindTermStart }
 
 func (c TermStart) apply(s *State) Result {
 	s.extendSessions()
-	s.claimGrantedTickets()
 	s.counters.Term = s.entryTerm
 	s.changes = append(s.changes, Change{Table: "term", Key: c.Node})
 	return Result{}
