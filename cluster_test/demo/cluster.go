@@ -193,13 +193,31 @@ func (c *cluster) outbox(ctx context.Context) (stats api.OutboxStats, err error)
 	return stats, err
 }
 
-// drained tells what is missing until no event is pending.
-func (c *cluster) drained(ctx context.Context) string {
-	stats, err := c.outbox(ctx)
-	if err != nil {
-		return err.Error()
+// lagLooked is how many events the nodes look at to find the oldest.
+const lagLooked = 100
+
+// drainedSince tells what is missing until no event is pending that is older than a moment. Younger ones there always are under load.
+func (c *cluster) drainedSince(then time.Time) func(context.Context) string {
+	return func(ctx context.Context) string {
+		stats, err := c.outbox(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		age := uint64(time.Since(then).Milliseconds())
+		if stats.Pending == 0 || stats.Pending <= lagLooked && stats.LagMs < age {
+			return ""
+		}
+		return fmt.Sprintf("%d events pending, the oldest for %d ms; breakers %v", stats.Pending, stats.LagMs, stats.Breakers)
 	}
-	if stats.Pending > 0 {
+}
+
+// empty tells what is missing until no event is pending.
+func (c *cluster) empty(ctx context.Context) string {
+	stats, err := c.outbox(ctx)
+	switch {
+	case err != nil:
+		return err.Error()
+	case stats.Pending > 0:
 		return fmt.Sprintf("%d events pending, the oldest for %d ms; breakers %v", stats.Pending, stats.LagMs, stats.Breakers)
 	}
 	return ""

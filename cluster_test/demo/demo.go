@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	endLimit  = 30 * time.Second // of what is cleaned up after the run's context has ended
-	tailLines = 8
+	endLimit  = 8 * time.Second // of what is cleaned up after the run's context has ended: scripts/cluster.sh waits 10 s
+	tailLines = 15
 )
 
 // demo is one run.
@@ -77,6 +77,7 @@ func (d *demo) open(ctx context.Context) (err error) {
 	if d.direct, err = newDirect(d.cluster, d.traffic.book); err != nil {
 		return err
 	}
+	d.report.say("building orders")
 	d.fleet, err = newFleet(ctx, d.cluster)
 	return err
 }

@@ -26,6 +26,12 @@ const (
 	mappingName    = "orders"
 )
 
+// accepted is what the nodes have taken of events of one row.
+type accepted struct {
+	count  int
+	newest uint64 // token
+}
+
 // direct is a load on the nodes themselves, through the SDK: sessions, locks and events. It checks exclusion while it goes.
 type direct struct {
 	client  *client.Client
@@ -42,8 +48,7 @@ type direct struct {
 	mu       sync.Mutex
 	holders  map[string]int
 	tokens   map[string]uint64
-	events   map[int64]uint64 // order to the highest token that was given for it
-	accepted uint64
+	events   map[int64]accepted // by order
 	lags     []time.Duration
 	examples []string
 }
@@ -54,7 +59,7 @@ func newDirect(c *cluster, b *book) (*direct, error) {
 		return nil, err
 	}
 	return &direct{client: sdk, cluster: c, book: b, ended: make(chan struct{}), holders: map[string]int{}, tokens: map[string]uint64{},
-		events: map[int64]uint64{}}, nil
+		events: map[int64]accepted{}}, nil
 }
 
 func (d *direct) start(ctx context.Context) {
@@ -167,8 +172,8 @@ func (d *direct) enqueue(ctx context.Context, dice *rand.Rand) (order int64, tok
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.accepted++
-	d.events[order] = max(d.events[order], tokens[0].Token)
+	e := d.events[order]
+	d.events[order] = accepted{count: e.count + 1, newest: max(e.newest, tokens[0].Token)}
 	return order, tokens[0].Token, nil
 }
 
@@ -200,20 +205,22 @@ func (d *direct) state(ctx context.Context, order int64, token uint64, wait time
 	return state.State, err
 }
 
-// delivered asks for every event that was accepted whether it is done. It gives the number of rows whose newest event is not.
-func (d *direct) delivered(ctx context.Context) (rows, open int, err error) {
+// delivered asks what became of every event that was accepted. The newest of a row stands for the older ones: an event is done when the row
+// was read after it.
+func (d *direct) delivered(ctx context.Context) (given, done int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for order, token := range d.events {
-		state, err := d.state(ctx, order, token, 0)
+	for order, e := range d.events {
+		state, err := d.state(ctx, order, e.newest, 0)
 		if err != nil {
 			return 0, 0, err
 		}
-		if state != api.EventDone {
-			open++
+		given += e.count
+		if state == api.EventDone {
+			done += e.count
 		}
 	}
-	return len(d.events), open, nil
+	return given, done, nil
 }
 
 // percentile gives the lag that share of the events did not exceed.

@@ -4,23 +4,29 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	requestsPerSecond = 160
 	loadWorkers       = 24
-	attemptTimeout    = 8 * time.Second  // longer than the application's own limit
+	attemptTimeout    = 15 * time.Second // longer than the application takes at worst: its limit, and what a commit obliges to after it
 	requestLimit      = 60 * time.Second // of all attempts: a stop of MySQL may take a while on a busy machine
 	retryWait         = 40 * time.Millisecond
 	bodyMaxBytes      = 64 << 10
 )
+
+// errResent unmasks a cut: net/http sends a read again by itself when its connection broke.
+var errResent = errors.New("the connection broke and the request was sent again")
 
 // traffic is the application's clients: a constant rate of requests over kept-alive connections.
 type traffic struct {
@@ -175,7 +181,8 @@ func (t *traffic) exchange(ctx context.Context, base string, r request) (int, []
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	// No Idempotency-Key header: net/http would send such a request again by itself, and hide a cut.
+	sent := atomic.Int32{}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Add(1) }})
 	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, bytes.NewReader(payload))
 	if err != nil {
 		return 0, nil, err
@@ -187,5 +194,8 @@ func (t *traffic) exchange(ctx context.Context, base string, r request) (int, []
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, bodyMaxBytes))
+	if err == nil && sent.Load() > 1 {
+		err = errResent
+	}
 	return response.StatusCode, answer, err
 }

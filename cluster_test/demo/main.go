@@ -42,11 +42,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer cancel()
 	r := newReport(stderr)
 	d := &demo{options: o, report: r}
-	if err := d.play(ctx); err != nil {
-		r.say("stopped: %v", err)
-	}
-	if !r.ok() {
+	err = d.play(ctx)
+	if !r.ok() && ctx.Err() == nil {
 		d.evidence(stderr)
+	}
+	if err != nil {
+		r.say("stopped: %v", err)
 	}
 	if err := r.print(stdout, o.json); err != nil {
 		fmt.Fprintf(stderr, "demo: %v\n", err)

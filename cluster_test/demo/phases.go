@@ -14,6 +14,7 @@ const (
 	cyclesMin      = 100
 	writesMin      = 50 // of a probe
 
+	rollRounds  = 2
 	readyLimit  = 60 * time.Second
 	wholeLimit  = 60 * time.Second
 	drainLimit  = 60 * time.Second
@@ -33,7 +34,7 @@ type phase struct {
 // phases is the story. Each leaves a healthy system to the next one.
 var phases = []phase{
 	{"three instances of orders start, and the load begins", (*demo).begin},
-	{"SIGTERM to every instance, one after another", (*demo).rollApps},
+	{"SIGTERM to every instance, one after another, twice", (*demo).rollApps},
 	{"SIGTERM to the leading node", (*demo).stopNode},
 	{"SIGKILL to the leading node", (*demo).killLeader},
 	{"Redis stops and comes back empty", (*demo).stopRedis},
@@ -94,13 +95,14 @@ func (d *demo) rollApps(ctx context.Context) error {
 	before := d.traffic.tally.counts()
 	d.balancer.watch()
 	codes := []int{}
-	for n := range ordersCount {
-		code, err := d.fleet.running[appName(n)].stop(ctx)
+	for n := range ordersCount * rollRounds {
+		name := appName(n % ordersCount)
+		code, err := d.fleet.running[name].stop(ctx)
 		if err != nil {
 			return err
 		}
 		codes = append(codes, code)
-		if err := d.startApp(ctx, appName(n)); err != nil {
+		if err := d.startApp(ctx, name); err != nil {
 			return err
 		}
 		if err := until(ctx, readyLimit, d.balancer.allReady(ordersCount)); err != nil {
@@ -241,7 +243,7 @@ func (d *demo) stopRedis(ctx context.Context) error {
 	c := pass.Counts
 	d.report.figure("rebuilt", c.Repaired)
 	d.report.check("a pass rebuilds the empty cache", c.Missing > 0 && c.Repaired == c.Differences, "%d rows: %d missing, %d repaired", c.Rows, c.Missing, c.Repaired)
-	return until(ctx, drainLimit, d.cluster.drained)
+	return until(ctx, drainLimit, d.cluster.drainedSince(time.Now()))
 }
 
 // outage stops a server while writes go on, for a while and until a backlog is there, and starts it again.
@@ -269,7 +271,7 @@ func (d *demo) outage(ctx context.Context, server, title string) error {
 		return err
 	}
 	returned := time.Now()
-	if err := until(ctx, drainLimit, d.cluster.drained); err != nil {
+	if err := until(ctx, drainLimit, d.cluster.drainedSince(returned)); err != nil {
 		return err
 	}
 	d.direct.faults.Add(1)

@@ -27,7 +27,7 @@ type check struct {
 }
 
 func newReport(progress io.Writer) *report {
-	return &report{began: time.Now(), progress: progress, figures: map[string]any{}}
+	return &report{began: time.Now(), progress: progress, checks: []check{}, figures: map[string]any{}}
 }
 
 func (r *report) say(format string, args ...any) {
@@ -36,15 +36,13 @@ func (r *report) say(format string, args ...any) {
 	fmt.Fprintf(r.progress, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// check records a verdict. A failed one is told at once.
+// check records a verdict, and tells it.
 func (r *report) check(name string, pass bool, format string, args ...any) {
 	c := check{Name: name, Value: fmt.Sprintf(format, args...), Pass: pass}
 	r.mu.Lock()
 	r.checks = append(r.checks, c)
 	r.mu.Unlock()
-	if !pass {
-		r.say("FAIL: %s: %s", c.Name, c.Value)
-	}
+	r.say("  %s  %s: %s", verdict(pass), c.Name, c.Value)
 }
 
 func (r *report) figure(name string, value any) {

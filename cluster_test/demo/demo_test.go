@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTraffic_TellsBrokenConnectionsFromAnswers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(answerByPath))
+	t.Cleanup(server.Close)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	cases := []struct {
+		base, path, method string
+		want               class
+	}{
+		{server.URL, "/200", http.MethodPost, classOK},
+		{server.URL, "/gate", http.MethodPost, classGated},
+		{server.URL, "/503", http.MethodPost, classBusy},
+		{server.URL, "/409", http.MethodPost, classBusy},
+		{server.URL, "/400", http.MethodPost, classWrong},
+		{server.URL, "/other", http.MethodPost, classWrong},
+		{server.URL, "/cut", http.MethodPost, classCut},
+		{server.URL, "/half", http.MethodPost, classCut},
+		{gone.URL, "/200", http.MethodPost, classRefused},
+	}
+	for _, c := range cases {
+		tr := newTraffic(nil)
+		if _, got := tr.attempt(t.Context(), c.base, request{method: c.method, path: c.path, body: 1, order: 7}); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
+		}
+		tr.http.CloseIdleConnections()
+	}
+}
+
+// answerByPath answers with the status that the path names, for order 7, or breaks the connection.
+func answerByPath(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/cut":
+		panic(http.ErrAbortHandler)
+	case "/half":
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, `{"id":7`)
+		panic(http.ErrAbortHandler)
+	case "/other":
+		_, _ = io.WriteString(w, `{"id":8}`)
+	case "/gate":
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"code":"draining"}`)
+	default:
+		status, _ := strconv.Atoi(r.URL.Path[1:])
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"id":7}`)
+	}
+}
+
+func TestTraffic_SeesAReadThatWasSentTwice(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if requests++; requests == 2 { // on the connection that the first one left open
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, `{"id":7}`)
+	}))
+	t.Cleanup(server.Close)
+	tr := newTraffic(nil)
+	t.Cleanup(tr.http.CloseIdleConnections)
+	for n, want := range []class{classOK, classCut} {
+		if _, got := tr.attempt(t.Context(), server.URL, request{method: http.MethodGet, path: "/", order: 7}); got != want {
+			t.Errorf("read %d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestTally_TimedOutIsNotCut(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(server.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	tr := newTraffic(nil)
+	if _, got := tr.attempt(ctx, server.URL, request{method: http.MethodGet, path: "/"}); got != classTimeout {
+		t.Errorf("%s, want %s", got, classTimeout)
+	}
+}
+
+func TestDigest_SeesSwappedMissingAndMovedValues(t *testing.T) {
+	t.Parallel()
+	rows := func(a, b string) map[int64]fields { return map[int64]fields{1: {"status": a}, 2: {"status": b}} }
+	base := sumRows(rows("x", "y"))
+	if sumRows(rows("x", "y")) != base {
+		t.Error("equal rows differ")
+	}
+	for name, other := range map[string]map[int64]fields{
+		"swapped": rows("y", "x"), "missing": {1: {"status": "x"}}, "another id": {1: {"status": "x"}, 3: {"status": "y"}},
+		"one more field": {1: {"status": "x", "note": ""}, 2: {"status": "y"}},
+	} {
+		if sumRows(other) == base {
+			t.Errorf("%s: same digest", name)
+		}
+	}
+	if decode([]byte(`{"id":1}`))["id"] == decode([]byte(`{"id":"1"}`))["id"] {
+		t.Error("a number and a text look the same")
+	}
+	if len(decode([]byte(`{"id":1}{}`))) != 1 || decode([]byte(`{"id":1}{}`))["id"] != "" {
+		t.Error("two objects look like one")
+	}
+}
+
+func TestAudit_IsExactOnlyWhenNothingIsLostDoubledOrUnasked(t *testing.T) {
+	t.Parallel()
+	exact := audit{acked: 3, committed: 3}
+	if !exact.exact() {
+		t.Error("an exact audit is refused")
+	}
+	for _, a := range []audit{{}, {acked: 3, committed: 2}, {acked: 3, committed: 3, lost: 1}, {acked: 3, committed: 3, unasked: 1}, {acked: 3, committed: 3, uneven: 1}} {
+		if a.exact() {
+			t.Errorf("%v counts as exact", a)
+		}
+	}
+}
+
+func TestReport_IsOKOnlyWhenCompleteAndNothingFailed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ pass, finish, want bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+		r := newReport(io.Discard)
+		r.check("one", true, "")
+		r.check("two", c.pass, "%d", 7)
+		if c.finish {
+			r.finish()
+		}
+		var out bytes.Buffer
+		if err := r.print(&out, true); err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			OK     bool
+			Checks []check
+		}
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.OK != c.want || len(got.Checks) != 2 || got.Checks[1].Pass != c.pass {
+			t.Errorf("%+v: %s", c, out.String())
+		}
+	}
+}
+
+func TestBalancer_GivesReadyBackendsInTurn(t *testing.T) {
+	t.Parallel()
+	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(up.Close)
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	t.Cleanup(down.Close)
+	b := newBalancer(t.Context())
+	t.Cleanup(b.close)
+	b.put("a", up.URL)
+	b.put("b", down.URL)
+	b.put("c", up.URL+"/c")
+	if err := until(t.Context(), 10*time.Second, b.allReady(2)); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := b.pick("")
+	second, _ := b.pick("")
+	third, _ := b.pick(second)
+	if first == second || first == down.URL || second == down.URL || third != first {
+		t.Errorf("picked %s, %s, %s", first, second, third)
+	}
+}
+
+func TestRecorder_FindsTheAddressWhereverTheTextIsCut(t *testing.T) {
+	t.Parallel()
+	r, err := newRecorder(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.file.Close()
+	for _, b := range []byte("not JSON\n{\"msg\":\"listening\",\"addr\":\"127.0.0.1:7\"}\n{\"msg\":\"listening\",\"addr\":\"other\"}\n") {
+		if _, err := r.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case addr := <-r.listening:
+		if addr != "127.0.0.1:7" {
+			t.Errorf("address %q", addr)
+		}
+	default:
+		t.Error("no address")
+	}
+}
+
+func TestUntil_TellsWhatWasMissing(t *testing.T) {
+	t.Parallel()
+	err := until(t.Context(), 2*pollEvery, func(context.Context) string { return "the key" })
+	if !errors.Is(err, errWaited) || !strings.Contains(err.Error(), "the key") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What keeps table and cache equal must not be what finds them equal.
+func TestDemo_ImportsNothingThatItJudges(t *testing.T) {
+	t.Parallel()
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if filepath.Ext(file.Name()) != ".go" {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file.Name(), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range parsed.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			part, ours := strings.CutPrefix(path, "github.com/quiescehq/quiesce/")
+			if ours && part != "api" && part != "client" {
+				t.Errorf("%s imports %s", file.Name(), path)
+			}
+		}
+	}
+}
