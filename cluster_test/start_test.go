@@ -122,8 +122,8 @@ func TestStart_FolderThatIsNotThisNodesIsRefused(t *testing.T) {
 func TestStart_DamagedSnapshotIsRefusedWithTheRemedy(t *testing.T) {
 	_, n := single(t)
 	n.Kill()
-	snapshot := filepath.Join(n.Dir, "snapshots", "9-1000000-1700000000000")
-	if err := os.MkdirAll(snapshot, 0o700); err != nil {
+	snapshot := filepath.Join(n.Dir, "raft", "snapshots", "9-1000000-1700000000000")
+	if err := os.Mkdir(snapshot, 0o700); err != nil { // in a folder that the node made
 		t.Fatal(err)
 	}
 	for _, name := range []string{"meta.json", "state.bin"} {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/quiescehq/quiesce/replica"
@@ -89,7 +90,9 @@ func complain(stderr io.Writer, err error) int {
 	case errors.Is(err, store.ErrNodeID), errors.Is(err, store.ErrLogStore), errors.Is(err, store.ErrRejoin), errors.Is(err, store.ErrClusterID):
 		code = exitFolder
 	}
-	fmt.Fprintf(stderr, "quiesce-node: %v%s\n", err, advice)
+	// Joined errors and those of the YAML decoder come on lines of their own.
+	sentence := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+	fmt.Fprintf(stderr, "quiesce-node: %s%s\n", sentence, advice)
 	return code
 }
 
