@@ -1,11 +1,11 @@
-// Package cluster_test holds the promises of the whole product against real node processes, a real MySQL or MariaDB and a real Redis:
+// Package cluster holds the promises of the whole product against real node processes, a real MySQL or MariaDB and a real Redis:
 // what no test inside one process can show.
 //
 // # Purpose
 //
 // One file for each promise: departures (term_test.go), crashes (kill_test.go), paused leaders (pause_test.go), locks (lock_test.go),
 // idempotency (idempotency_test.go), restarts (restart_test.go), bad starts (start_test.go), synchronisation (sync_test.go). The rules of
-// imports and of the deterministic core are in layers_test.go.
+// imports are in layers_test.go, those of the replicated state machine in deterministic_test.go.
 //
 // # Invariants
 //
@@ -19,4 +19,4 @@
 // # Not here
 //
 // How nodes are run (harness), the servers beside them (services).
-package cluster_test
+package cluster
