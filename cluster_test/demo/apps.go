@@ -118,6 +118,14 @@ func (f *fleet) add(i *instance) {
 	f.running[i.name] = i
 }
 
+// stop ends the instance of a name.
+func (f *fleet) stop(ctx context.Context, name string) (code int, err error) {
+	f.mu.Lock()
+	i := f.running[name]
+	f.mu.Unlock()
+	return i.stop(ctx)
+}
+
 // stop sends SIGTERM, waits, and gives the exit code. A process that does not end is killed, and that is an error.
 func (i *instance) stop(ctx context.Context) (int, error) {
 	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {

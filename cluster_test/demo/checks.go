@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/quiescehq/quiesce/api"
 )
 
@@ -69,10 +71,10 @@ func (d *demo) settle(ctx context.Context) error {
 	d.report.check("every request succeeded in the end", c.Failed == 0 && c.OK >= okMin, "%d ok, %d of them after a retry, %d failed", c.OK, c.Retried, c.Failed)
 	d.report.check("no connection was cut or refused", c.Cut+c.Refused+c.Timed == 0, "cut %d, refused %d, timed out %d", c.Cut, c.Refused, c.Timed)
 
-	cycles, failed, broken := d.direct.cycles.Load(), d.direct.failed.Load(), d.direct.broken.Load()
-	d.report.figure("calls_ok", cycles-failed)
-	d.report.check("every call to the nodes succeeded", failed == 0 && cycles >= cyclesMin, "%d calls, %d failed", cycles, failed)
-	d.report.check("locks are exclusive and tokens rise", broken == 0 && cycles >= cyclesMin, "%d violations", broken)
+	calls, failed, broken := d.direct.calls.Load(), d.direct.failed.Load(), d.direct.broken.Load()
+	d.report.figure("calls_ok", calls-failed)
+	d.report.check("every call to the nodes succeeded", failed == 0 && calls >= callsMin, "%d calls, %d failed", calls, failed)
+	d.report.check("locks are exclusive and tokens rise", broken == 0 && calls >= callsMin, "%d violations", broken)
 	return d.judgeEvents(ctx)
 }
 
@@ -129,18 +131,15 @@ func (d *demo) compare(ctx context.Context) error {
 // end stops the application, so that nothing moves, and compares the nodes.
 func (d *demo) end(ctx context.Context) error {
 	codes := make([]int, ordersCount)
-	errs := make(chan error, ordersCount)
-	for n := range ordersCount {
-		d.fleet.joined.Go(func() {
-			code, err := d.fleet.running[appName(n)].stop(ctx)
-			codes[n] = code
-			errs <- err
+	var group errgroup.Group
+	for n := range codes {
+		group.Go(func() (err error) {
+			codes[n], err = d.fleet.stop(ctx, appName(n))
+			return err
 		})
 	}
-	for range ordersCount {
-		if err := <-errs; err != nil {
-			return err
-		}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	d.report.check("instances stop together", allZero(codes), "exit codes %v", codes)
 	return d.compareNodes(ctx)

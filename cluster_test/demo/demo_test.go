@@ -205,6 +205,38 @@ func TestRecorder_FindsTheAddressWhereverTheTextIsCut(t *testing.T) {
 	}
 }
 
+func TestDirect_SeesTwoHoldersAndATokenThatDoesNotRise(t *testing.T) {
+	t.Parallel()
+	d, err := newDirect(&cluster{nodes: []node{{Addr: "127.0.0.1:1"}}}, newBook())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.client.Close)
+	for _, step := range []struct {
+		name  string
+		token uint64
+		leave bool
+		want  uint64
+	}{{"a", 1, true, 0}, {"a", 2, false, 0}, {"b", 2, true, 0}, {"a", 3, true, 1}, {"b", 2, true, 2}} {
+		d.enter(step.name, step.token)
+		if step.leave {
+			d.leave(step.name)
+		}
+		if got := d.broken.Load(); got != step.want {
+			t.Errorf("%+v: %d violations", step, got)
+		}
+	}
+}
+
+func TestProbe_GapIsTheLongestTimeBetweenNeighbours(t *testing.T) {
+	t.Parallel()
+	base := time.Now()
+	at := func(ms time.Duration) time.Time { return base.Add(ms * time.Millisecond) }
+	if got := longestGap([]time.Time{at(0), at(900), at(10), at(905), at(20)}); got != 880*time.Millisecond {
+		t.Errorf("gap %v", got)
+	}
+}
+
 func TestUntil_TellsWhatWasMissing(t *testing.T) {
 	t.Parallel()
 	err := until(t.Context(), 2*pollEvery, func(context.Context) string { return "the key" })

@@ -40,7 +40,7 @@ type direct struct {
 
 	ended  chan struct{}
 	joined sync.WaitGroup
-	cycles atomic.Uint64
+	calls  atomic.Uint64
 	failed atomic.Uint64
 	broken atomic.Uint64 // promises of a lock
 	faults atomic.Uint64 // odd while something is being broken on purpose
@@ -111,7 +111,7 @@ func (d *direct) count(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	d.cycles.Add(1)
+	d.calls.Add(1)
 	if err == nil {
 		return
 	}
@@ -134,7 +134,7 @@ func (d *direct) cycle(ctx context.Context, name string) error {
 		_ = session.Close(ctx) // the lock's error is the one that counts
 		return err
 	}
-	d.enter(lock)
+	d.enter(name, lock.Token())
 	d.leave(name) // before the lock is given back
 	if err := lock.Unlock(ctx); err != nil {
 		return err
@@ -143,16 +143,16 @@ func (d *direct) cycle(ctx context.Context, name string) error {
 }
 
 // enter checks what a lock promises: nobody else is inside, and the token is higher than every one before.
-func (d *direct) enter(lock *client.Lock) {
+func (d *direct) enter(name string, token uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.holders[lock.Name()]++; d.holders[lock.Name()] > 1 {
+	if d.holders[name]++; d.holders[name] > 1 {
 		d.broken.Add(1)
 	}
-	if lock.Token() <= d.tokens[lock.Name()] {
+	if token <= d.tokens[name] {
 		d.broken.Add(1)
 	}
-	d.tokens[lock.Name()] = lock.Token()
+	d.tokens[name] = token
 }
 
 func (d *direct) leave(name string) {

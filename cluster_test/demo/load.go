@@ -19,9 +19,10 @@ import (
 const (
 	requestsPerSecond = 160
 	loadWorkers       = 24
-	attemptTimeout    = 15 * time.Second // longer than the application takes at worst: its limit, and what a commit obliges to after it
-	requestLimit      = 60 * time.Second // of all attempts: a stop of MySQL may take a while on a busy machine
-	retryWait         = 40 * time.Millisecond
+	attemptTimeout    = 15 * time.Second      // longer than the application takes at worst: its limit, and what a commit obliges to after it
+	requestLimit      = 60 * time.Second      // of all attempts: a stop of MySQL may take a while on a busy machine
+	retryWait         = 40 * time.Millisecond // after the first attempt; it grows by that with each
+	retryWaitMax      = 400 * time.Millisecond
 	bodyMaxBytes      = 64 << 10
 )
 
@@ -150,7 +151,7 @@ func (t *traffic) send(ctx context.Context, r request) (order int64, ok bool) {
 		if c == classWrong {
 			break
 		}
-		pause(ctx, retryWait)
+		pause(ctx, min(retryWaitMax, time.Duration(attempts)*retryWait))
 	}
 	t.tally.done(attempts, false)
 	return 0, false

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// What the checks allow. A failover without load takes about a second (an election timeout and a half); these leave room for a busy machine.
+// What the checks allow. On an idle machine a planned stop takes some 50 ms and a failover about a second (two election timeouts). These
+// leave room for a machine on which the nodes do not get their turn in time, and hold an election of their own.
 const (
-	plannedGapMax  = time.Second
+	plannedGapMax  = 2 * time.Second
 	failoverGapMax = 5 * time.Second
 	okMin          = 1_000 // requests: a run that served fewer has shown nothing
-	cyclesMin      = 100
+	callsMin       = 100
 	writesMin      = 50 // of a probe
 
 	rollRounds  = 2
@@ -97,7 +98,7 @@ func (d *demo) rollApps(ctx context.Context) error {
 	codes := []int{}
 	for n := range ordersCount * rollRounds {
 		name := appName(n % ordersCount)
-		code, err := d.fleet.running[name].stop(ctx)
+		code, err := d.fleet.stop(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -111,7 +112,8 @@ func (d *demo) rollApps(ctx context.Context) error {
 	}
 	least := d.balancer.leastReady()
 	d.report.check("instances restart in order", allZero(codes) && least >= ordersCount-1, "exit codes %v, at least %d of %d ready", codes, least, ordersCount)
-	return d.noneLost("rolling restart", before)
+	d.noneLost("rolling restart", before)
+	return nil
 }
 
 func allZero(codes []int) bool {
@@ -124,44 +126,73 @@ func allZero(codes []int) bool {
 }
 
 // noneLost checks the requests since before: none failed, none met a broken or refused connection.
-func (d *demo) noneLost(during string, before counts) error {
+func (d *demo) noneLost(during string, before counts) {
 	c := d.traffic.tally.counts().minus(before)
 	d.report.check("no request lost: "+during, c.OK > 0 && c.Failed+c.Cut+c.Refused+c.Timed == 0, "%v", c)
-	return nil
 }
 
-// stopNode ends the node that leads in order, and starts it again.
+// stopNode ends the node that leads in order, and starts it again. The script fails unless it exits with 0.
 func (d *demo) stopNode(ctx context.Context) error {
-	leader, err := d.cluster.leader(ctx)
-	if err != nil {
-		return err
-	}
-	before, cycles, failed := d.traffic.tally.counts(), d.direct.cycles.Load(), d.direct.failed.Load()
-	probe, err := startProbe(ctx, d.cluster, "planned", d.cluster.others(leader.ID))
-	if err != nil {
-		return err
-	}
-	if err := until(ctx, probeLimit, wrote(probe, writesMin)); err != nil {
-		return err
-	}
-	if err := d.cluster.script(ctx, "term", leader.ID); err != nil { // fails unless the node exits with 0
-		return err
-	}
-	if err := until(ctx, probeLimit, wrote(probe, probe.count()+writesMin)); err != nil {
-		return err
-	}
-	if err := d.comeBack(ctx, leader); err != nil {
-		return err
-	}
-	gap, err := d.judgeProbe(ctx, "planned stop", probe)
+	before, calls, failed := d.traffic.tally.counts(), d.direct.calls.Load(), d.direct.failed.Load()
+	gap, err := d.loseLeader(ctx, "planned stop", "term")
 	if err != nil {
 		return err
 	}
 	d.report.figure("write_gap_planned_ms", gap.Milliseconds())
 	d.report.check("write gap of a planned stop", gap <= plannedGapMax, "%d ms", gap.Milliseconds())
-	calls, bad := d.direct.cycles.Load()-cycles, d.direct.failed.Load()-failed
-	d.report.check("no call to the nodes failed: planned stop", calls > 0 && bad == 0, "%d calls, %d failed", calls, bad)
-	return d.noneLost("planned stop", before)
+	made, bad := d.direct.calls.Load()-calls, d.direct.failed.Load()-failed
+	d.report.check("no call to the nodes failed: planned stop", made > 0 && bad == 0, "%d calls, %d failed", made, bad)
+	d.noneLost("planned stop", before)
+	return nil
+}
+
+// killLeader ends the leader without a word.
+func (d *demo) killLeader(ctx context.Context) error {
+	d.direct.faults.Add(1)
+	gap, err := d.loseLeader(ctx, "failover", "kill")
+	if err != nil {
+		return err
+	}
+	d.direct.faults.Add(1)
+	d.report.figure("write_gap_failover_ms", gap.Milliseconds())
+	d.report.check("write gap of a failover", gap <= failoverGapMax, "%d ms", gap.Milliseconds())
+	return nil
+}
+
+// loseLeader takes the leader away and brings it back, while a probe writes through the other nodes. It gives the longest time between two
+// acknowledged writes, and checks that all of them can be read in the end.
+func (d *demo) loseLeader(ctx context.Context, during, command string) (time.Duration, error) {
+	leader, err := d.cluster.leader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	probe, err := startProbe(ctx, d.cluster, command, d.cluster.others(leader.ID))
+	if err != nil {
+		return 0, err
+	}
+	defer probe.close()
+	if err := until(ctx, probeLimit, wrote(probe, writesMin)); err != nil {
+		return 0, err
+	}
+	if err := d.cluster.script(ctx, command, leader.ID); err != nil {
+		return 0, err
+	}
+	if err := until(ctx, probeLimit, wrote(probe, probe.count()+writesMin)); err != nil {
+		return 0, err
+	}
+	if err := d.comeBack(ctx, leader); err != nil {
+		return 0, err
+	}
+	gap, err := probe.finish(probeLimit)
+	if err != nil {
+		return 0, err
+	}
+	lost, err := probe.lost(ctx)
+	if err != nil {
+		return 0, err
+	}
+	d.report.check("nothing acknowledged is lost: "+during, lost == 0, "%d of %d acknowledged locks missing", lost, probe.count())
+	return gap, nil
 }
 
 func wrote(p *gapProbe, n int) func(context.Context) string {
@@ -181,53 +212,6 @@ func (d *demo) comeBack(ctx context.Context, n node) error {
 		return err
 	}
 	return until(ctx, wholeLimit, d.cluster.whole)
-}
-
-// judgeProbe ends a probe and reads back all that was acknowledged to it.
-func (d *demo) judgeProbe(ctx context.Context, during string, p *gapProbe) (time.Duration, error) {
-	gap, err := p.finish(probeLimit)
-	if err != nil {
-		return 0, err
-	}
-	lost, err := p.lost(ctx)
-	if err != nil {
-		return 0, err
-	}
-	d.report.check("nothing acknowledged is lost: "+during, lost == 0 && p.count() >= writesMin, "%d of %d acknowledged locks missing", lost, p.count())
-	return gap, nil
-}
-
-// killLeader ends the leader without a word.
-func (d *demo) killLeader(ctx context.Context) error {
-	leader, err := d.cluster.leader(ctx)
-	if err != nil {
-		return err
-	}
-	probe, err := startProbe(ctx, d.cluster, "failover", d.cluster.others(leader.ID))
-	if err != nil {
-		return err
-	}
-	if err := until(ctx, probeLimit, wrote(probe, writesMin)); err != nil {
-		return err
-	}
-	d.direct.faults.Add(1)
-	if err := d.cluster.script(ctx, "kill", leader.ID); err != nil {
-		return err
-	}
-	if err := until(ctx, probeLimit, wrote(probe, probe.count()+writesMin)); err != nil {
-		return err
-	}
-	if err := d.comeBack(ctx, leader); err != nil {
-		return err
-	}
-	d.direct.faults.Add(1)
-	gap, err := d.judgeProbe(ctx, "failover", probe)
-	if err != nil {
-		return err
-	}
-	d.report.figure("write_gap_failover_ms", gap.Milliseconds())
-	d.report.check("write gap of a failover", gap <= failoverGapMax, "%d ms", gap.Milliseconds())
-	return nil
 }
 
 // stopRedis lets events pile up. Redis keeps nothing on disk here, so that after it the cache lacks every row that was not written since:

@@ -124,16 +124,24 @@ func (p *gapProbe) finish(limit time.Duration) (time.Duration, error) {
 	close(p.ending)
 	force := time.AfterFunc(limit, p.stop)
 	p.joined.Wait()
-	p.stop()
 	if !force.Stop() {
 		return 0, fmt.Errorf("%w: the probe's last write had no success in %v: %w", errWaited, limit, p.failed)
 	}
-	slices.SortFunc(p.times, time.Time.Compare)
-	longest := time.Duration(0)
-	for i := 1; i < len(p.times); i++ {
-		longest = max(longest, p.times[i].Sub(p.times[i-1]))
+	return longestGap(p.times), nil
+}
+
+func longestGap(times []time.Time) (longest time.Duration) {
+	times = slices.SortedFunc(slices.Values(times), time.Time.Compare)
+	for i := 1; i < len(times); i++ {
+		longest = max(longest, times[i].Sub(times[i-1]))
 	}
-	return longest, nil
+	return longest
+}
+
+// close ends the writers, whatever they are at. It does no harm after finish.
+func (p *gapProbe) close() {
+	p.stop()
+	p.joined.Wait()
 }
 
 // lost reads all of the probe's locks and counts the acknowledged ones that are not there as they were acknowledged. Then it ends the session.
