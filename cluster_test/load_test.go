@@ -21,6 +21,8 @@ const (
 	loadTTL     = 10 * time.Minute // no lease of the load ends by itself
 	acksMin     = 60               // a load that did less has shown nothing
 	lockListMax = 1_000
+
+	complaintsMax = 3 // of one kind: the first tell enough
 )
 
 // load takes locks without end, each with a name of its own, and keeps them: every acknowledgement can be checked afterwards. Half of the
@@ -75,8 +77,9 @@ func (l *load) end() (gap time.Duration) {
 	l.t.Helper()
 	l.stop()
 	l.joined.Wait()
-	for _, err := range l.failed() {
-		l.t.Errorf("a request of an idempotent client failed: %v", err)
+	failed := l.failed()
+	for _, err := range failed[:min(len(failed), complaintsMax)] {
+		l.t.Errorf("%d requests of idempotent clients failed, such as: %v", len(failed), err)
 	}
 	slices.SortFunc(l.acks, func(a, b ack) int { return a.at.Compare(b.at) })
 	for i := 1; i < len(l.acks); i++ {

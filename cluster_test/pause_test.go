@@ -149,8 +149,8 @@ func (a *pauseAsks) noteStale(stale bool) {
 
 func (a *pauseAsks) report(t *testing.T, round int) {
 	t.Helper()
-	for _, wrong := range a.wrong {
-		t.Errorf("round %d: %s", round, wrong)
+	for _, wrong := range a.wrong[:min(len(a.wrong), complaintsMax)] {
+		t.Errorf("round %d: %s (and so on, %d in all)", round, wrong, len(a.wrong))
 	}
 	t.Logf("round %d: %d true answers, %d left open; %d reads that may be stale were", round, a.right, a.open, a.staled)
 	if a.right+a.open < 3*pausedAsks {

@@ -313,8 +313,8 @@ func (o *writers) end() []accepted {
 	o.w.t.Helper()
 	o.stop()
 	o.joined.Wait()
-	for _, err := range o.failures {
-		o.w.t.Errorf("a change or its event failed: %v", err)
+	for _, err := range o.failures[:min(len(o.failures), complaintsMax)] {
+		o.w.t.Errorf("%d changes or their events failed, such as: %v", len(o.failures), err)
 	}
 	o.w.t.Logf("%d changes accepted", len(o.accepted))
 	return o.accepted[max(0, len(o.accepted)-eventsAsked):]

@@ -17,7 +17,7 @@ import (
 
 const (
 	askTimeout     = 10 * time.Second
-	attemptTimeout = 5 * time.Second
+	attemptTimeout = 3 * time.Second // as in package client
 	retryEvery     = 25 * time.Millisecond
 	answerBytesMax = 8 << 20
 )
