@@ -7,13 +7,19 @@ import (
 
 // check verifies the invariants of doc.go that hold between entries. It looks at everything: tests only.
 func (s *State) check() error {
-	for _, c := range []func(*State) error{checkLocks, checkTickets, checkInstances, checkOutbox, checkStored, checkDerived} {
+	for _, c := range []func(*State) error{checkLocks, checkTickets, checkInstances, checkOutbox, checkStored} {
 		if err := c(s); err != nil {
 			return err
 		}
 	}
-	return nil
+	if s.counters.Revision%derivedEvery != 0 {
+		return nil
+	}
+	return checkDerived(s)
 }
+
+// derivedEvery thins out the one check that rebuilds everything.
+const derivedEvery = 8
 
 func checkLocks(s *State) error {
 	var err error

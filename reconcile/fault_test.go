@@ -70,7 +70,9 @@ func TestTask_ChangedMappingEndsThePass(t *testing.T) {
 	w.unlink(0, 100, 1)
 	target := &hookedTarget{before: func(_ context.Context, call int) error {
 		if call == 5 {
-			w.put(w.mapping.Spec())
+			spec := w.mapping.Spec()
+			spec.TTLMillis += 3_600_000
+			w.put(spec)
 		}
 		return nil
 	}}

@@ -285,7 +285,7 @@ type outboxView struct{ task *outbox.Task }
 
 // Breakers implements httpapi.Outbox.
 func (v outboxView) Breakers() []api.Breaker {
-	var out []api.Breaker
+	out := []api.Breaker{}
 	for _, b := range v.task.Stats().Breakers {
 		name := b.Kind + ":" + b.Name
 		if b.Table != "" {
