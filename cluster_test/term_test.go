@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/quiescehq/quiesce/api"
@@ -21,6 +22,7 @@ func TestTerm_NodeLeavesUnderLoadUnnoticedAndRejoins(t *testing.T) {
 				goes = c.Follower()
 			}
 			load := startLoad(t, c)
+			elections := countElections(c, goes)
 			goes.Term()
 			if code := goes.Wait(); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -28,6 +30,9 @@ func TestTerm_NodeLeavesUnderLoadUnnoticedAndRejoins(t *testing.T) {
 			status := c.AwaitStatus(goes.ID+" to have left", func(s api.Cluster) bool { return harness.StatusOf(s, goes.ID).Status == "left" })
 			if status.FailureTolerance != 0 || status.Leader == goes.ID {
 				t.Errorf("after the departure: tolerance %d, leader %s", status.FailureTolerance, status.Leader)
+			}
+			if n := countElections(c, goes) - elections; n != 0 {
+				t.Errorf("%d times a node found by itself that the leader had gone: the leadership was not handed over", n)
 			}
 			load.awaitMore(acksMin)
 			goes.Start()
@@ -41,6 +46,15 @@ func TestTerm_NodeLeavesUnderLoadUnnoticedAndRejoins(t *testing.T) {
 			c.AwaitSameState()
 		})
 	}
+}
+
+// countElections counts how often raft began an election because no leader was heard. One that is asked for by the leader itself is not
+// among them, and takes no time that clients would notice.
+func countElections(c *harness.Cluster, but *harness.Node) (n int) {
+	for _, node := range c.Others(but) {
+		n += strings.Count(node.Output(), "heartbeat timeout reached, starting election")
+	}
+	return n
 }
 
 func TestTerm_SecondInARowStopsInPlace(t *testing.T) {
