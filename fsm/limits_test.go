@@ -129,9 +129,9 @@ func TestLimits_OfCollections(t *testing.T) {
 func TestLimits_OutboxFullRefusesWholeBatchesAndStillFolds(t *testing.T) {
 	t.Parallel()
 	s := fresh(t, PutMapping{Name: "m"})
-	for i := range PendingMax - 1 { // the events' own rules are tested elsewhere; this fills the table
-		key := eventKey("m", fmt.Sprint(i))
-		s.events.put(key, Event{Mapping: "m", PK: fmt.Sprint(i)})
+	for i := range PendingMax - 1 { // the events' own rules are tested elsewhere; this fills the table, without digests
+		pk := fmt.Sprint(i)
+		s.events.rows.Set(eventKey("m", pk), row[Event]{value: Event{Mapping: "m", PK: pk}})
 	}
 	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}, {Mapping: "m", PK: "b"}}}); r.Code != CodeOutboxFull {
 		t.Fatalf("one too many: %+v", r)

@@ -276,7 +276,7 @@ func TestSnapshot_AnyDamagedByteIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := b.Bytes()
-	for i := 0; i < len(whole); i += 1 + len(whole)/3000 {
+	for i := 0; i < len(whole); i += 1 + len(whole)/500 {
 		damaged := bytes.Clone(whole)
 		damaged[i] ^= 1 << (i % 8)
 		if _, err := ReadSnapshot(bytes.NewReader(damaged)); !errors.Is(err, ErrDamagedSnapshot) {
