@@ -32,8 +32,8 @@ func (s *script) Read(context.Context, []rediscache.KeyRequest) ([]mapping.Actua
 func lookAt(t *testing.T, s *suspect, settled uint64, names ...string) sandwich {
 	t.Helper()
 	log, acks, reads := newTestLog(), newMemory(), &script{names: names}
-	for range 9 { // revision 9
-		log.must(t, fsm.PutMapping{Name: "t"})
+	for i := range 9 { // revision 9
+		log.must(t, fsm.PutMapping{Name: "t", Spec: []byte{byte(i)}})
 	}
 	s.pk, s.ref = []string{"1"}, fsm.RowRef{Mapping: "t", PK: `["1"]`}
 	acks.settled[s.ref] = settled

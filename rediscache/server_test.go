@@ -7,7 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,7 +43,7 @@ type server struct {
 	addr    string
 	dir     string
 	args    []string
-	program program
+	command []string
 	process *exec.Cmd
 	control *redis.Client
 	mu      sync.Mutex // only around the first start
@@ -65,7 +65,7 @@ func (s *server) ensure(t testing.TB) {
 	if s.control != nil {
 		return
 	}
-	s.program = findProgram(t)
+	s.command = findCommand(t)
 	if err := s.create(); err != nil {
 		t.Fatalf("a Redis for the test: %v", err)
 	}
@@ -91,8 +91,7 @@ func (s *server) start() error {
 		return err
 	}
 	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no", "--logfile", "redis.log"}, s.args...)
-	s.process = exec.Command(s.program.path, args...)
-	s.process.Env = append(os.Environ(), s.program.env...)
+	s.process = exec.Command(s.command[0], append(slices.Clone(s.command[1:]), args...)...)
 	if err := s.process.Start(); err != nil {
 		return err
 	}
@@ -122,44 +121,19 @@ func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// program is the Redis or Valkey that the shared services run, wherever they found or unpacked it.
-type program struct {
-	path string
-	env  []string
-}
-
-var findProgramOnce struct {
-	sync.Mutex
-	program program
-}
-
-func findProgram(t testing.TB) program {
+// findCommand is how the shared services start their Redis or Valkey, wherever they found or unpacked it.
+func findCommand(t testing.TB) []string {
 	t.Helper()
-	findProgramOnce.Lock()
-	defer findProgramOnce.Unlock()
-	if findProgramOnce.program.path == "" {
-		findProgramOnce.program = askProgram(t, services.Require(t).RedisAddr)
+	found.Do(func() { found.command = services.Require(t).RedisCommand })
+	if len(found.command) == 0 {
+		t.Fatal("the services do not say how their Redis was started")
 	}
-	return findProgramOnce.program
+	return found.command
 }
 
-func askProgram(t testing.TB, addr string) program {
-	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, Protocol: 2})
-	defer func() { _ = client.Close() }()
-	info, err := client.InfoMap(context.Background(), "server").Result()
-	if err != nil {
-		t.Fatalf("ask the shared Redis for its program: %v", err)
-	}
-	found := program{path: info["Server"]["executable"]}
-	// An unpacked program needs its libraries; where there is no /proc, programs are installed.
-	environ, _ := os.ReadFile("/proc/" + info["Server"]["process_id"] + "/environ")
-	for entry := range strings.SplitSeq(string(environ), "\x00") {
-		if strings.HasPrefix(entry, "LD_LIBRARY_PATH=") {
-			found.env = append(found.env, entry)
-		}
-	}
-	return found
+var found struct {
+	sync.Once
+	command []string
 }
 
 // poll asks every 5 ms until done or the limit has passed.

@@ -247,9 +247,6 @@ func (r *Replica) answerRemove(ctx context.Context, peer transport.Peer, _ struc
 
 // RemoveNode removes a member for good, at an operator's wish, if that is safe.
 func (r *Replica) RemoveNode(ctx context.Context, id string) error {
-	if id == r.cfg.NodeID {
-		return &RefusedError{Code: CodeUnsafe, Detail: "a leader does not remove itself; transfer leadership first, or send the node SIGTERM"}
-	}
 	return r.removeSafely(ctx, id)
 }
 
@@ -259,6 +256,9 @@ func (r *Replica) removeSafely(ctx context.Context, id string) error {
 	l := r.leading.Load()
 	if l == nil || !l.open.Load() {
 		return &RefusedError{Code: CodeNotLeader, Detail: "this node does not lead"}
+	}
+	if id == r.cfg.NodeID {
+		return &RefusedError{Code: CodeUnsafe, Detail: "a leader does not remove itself; transfer leadership first, or send the node SIGTERM"}
 	}
 	if !r.changeMu.TryLock() {
 		return &RefusedError{Code: CodeChangeRunning, Detail: "another change of the membership is under way; try again"}

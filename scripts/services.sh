@@ -335,6 +335,7 @@ launch_redis() {
 	local with
 	redis_configuration >"$REDIS_DIR/redis.conf"
 	library_prefix with "$REDIS_PROGRAM"
+	printf '%s\n' "${with[@]}" "$REDIS_PROGRAM" >"$REDIS_DIR/command"
 	launch redis "$REDIS_DIR" $REDIS_START_SECONDS redis_ready "${with[@]}" "$REDIS_PROGRAM" "$REDIS_DIR/redis.conf"
 }
 
@@ -361,12 +362,23 @@ absolute_socket() {
 	printf '%s\n' "$path"
 }
 
+# redis_command is how the server was started, without its configuration, for tests that start servers of their own.
+redis_command() {
+	local word separator=''
+	[[ -f $REDIS_DIR/command ]] || return 0
+	while IFS= read -r word; do
+		word=${word//\\/\\\\}
+		printf '%s"%s"' "$separator" "${word//\"/\\\"}"
+		separator=', '
+	done <"$REDIS_DIR/command"
+}
+
 # The pid of a server that does not run is 0.
 write_description() {
 	{
 		printf '{\n  "mysql": {"host": "127.0.0.1", "port": %s, "user": "%s", "password": "%s", "database": "%s", "dsn": "%s", "socket": "%s", "pid": %s},\n' \
 			"$(port_of mysql)" $USER_NAME "$(<"$DIR/password")" $DATABASE "$(dsn)" "$(absolute_socket)" "$(pid_of mysql)"
-		printf '  "redis": {"addr": "127.0.0.1:%s", "pid": %s}\n}\n' "$(port_of redis)" "$(pid_of redis)"
+		printf '  "redis": {"addr": "127.0.0.1:%s", "pid": %s, "command": [%s]}\n}\n' "$(port_of redis)" "$(pid_of redis)" "$(redis_command)"
 	} >"$DIR/services.json.new"
 	mv "$DIR/services.json.new" "$DIR/services.json"
 }

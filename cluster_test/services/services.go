@@ -34,6 +34,8 @@ type Services struct {
 	MySQLAdminDSN string // the same server and account without a database; the account may do everything
 	RedisAddr     string // host:port; keep every key below Prefix
 	Prefix        string // this test's own, ends with a colon
+
+	RedisCommand []string // how the shared Redis was started, up to its arguments: for tests that need one with options of their own
 }
 
 // Require gives t a place on the shared pair, which it starts if nobody did, and fails t if there can be none.
@@ -50,6 +52,7 @@ func Require(t testing.TB) Services {
 		MySQLAdminDSN: pair.dsn(""),
 		RedisAddr:     pair.Redis.Addr,
 		Prefix:        name + ":",
+		RedisCommand:  pair.Redis.Command,
 	}
 }
 
@@ -97,8 +100,9 @@ type description struct {
 		PID      int    `json:"pid"`
 	} `json:"mysql"`
 	Redis struct {
-		Addr string `json:"addr"`
-		PID  int    `json:"pid"`
+		Addr    string   `json:"addr"`
+		PID     int      `json:"pid"`
+		Command []string `json:"command"`
 	} `json:"redis"`
 }
 

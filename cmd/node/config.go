@@ -133,7 +133,7 @@ func setExpect(c *Config, v string) error {
 // load reads flags, environment and file. It reports every fault at once.
 func load(args []string, getenv func(string) string, out io.Writer) (Config, error) {
 	flags := flag.NewFlagSet("quiesce-node", flag.ContinueOnError)
-	flags.SetOutput(out)
+	flags.SetOutput(io.Discard) // a mistake is told in one sentence, by us
 	file := flags.String("config", getenv("QUIESCE_CONFIG"), "configuration file (YAML)")
 	dev := flags.Bool("dev", false, "one node in memory on loopback, without security: for a first look")
 	version := flags.Bool("version", false, "print the version and exit")
@@ -143,9 +143,11 @@ func load(args []string, getenv func(string) string, out io.Writer) (Config, err
 	}
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(out)
+			flags.Usage()
 			return Config{}, err
 		}
-		return Config{}, usageError{err}
+		return Config{}, usageError{fmt.Errorf("%w (-h lists the flags)", err)}
 	}
 	switch {
 	case *version:
@@ -193,7 +195,7 @@ func (c *Config) readFile(path string) error {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("configuration file %s: %w", path, err)
+		return fmt.Errorf("configuration file %s: %s", path, strings.ReplaceAll(err.Error(), " in type main.Config", ", see docs/operations.md"))
 	}
 	return nil
 }
