@@ -30,6 +30,10 @@ const (
 	// After Drain a forwarded request has this long to end by itself. A parked one would not: the leader does not know that the node in
 	// between is going.
 	forwardLingerMax = time.Second
+	// A leader that was stopped, not killed, keeps its connections and answers nothing. Once another has led for this long nobody waits for
+	// it any more. One that merely lost an election has answered by then.
+	succeededLingerMax = 500 * time.Millisecond
+	succeededPoll      = 100 * time.Millisecond
 )
 
 // forwarder hands requests to the leader.
@@ -67,6 +71,8 @@ type hop struct {
 	cut    atomic.Bool // ended by Drain
 	begun  time.Time
 	cancel context.CancelFunc
+
+	succeeded time.Time // when its leader was first seen not to lead any more; of forwarder.mu
 }
 
 type hopKey struct{}
@@ -163,6 +169,37 @@ func (f *forwarder) cutBegunBefore(t time.Time) {
 	for h := range f.hops {
 		if h.begun.Before(t) {
 			h.cut.Store(true)
+			h.cancel()
+		}
+	}
+}
+
+// followLeader ends hops to a leader that has been succeeded.
+func (f *forwarder) followLeader(ctx context.Context) {
+	ticker := time.NewTicker(succeededPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			if l := f.s.rep.Leader(); l.ID != "" {
+				f.cutSucceeded(l.HTTPAddr, now)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *forwarder) cutSucceeded(leader string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for h := range f.hops {
+		switch {
+		case h.leader.Host == leader:
+			h.succeeded = time.Time{}
+		case h.succeeded.IsZero():
+			h.succeeded = now
+		case now.Sub(h.succeeded) >= succeededLingerMax:
 			h.cancel()
 		}
 	}

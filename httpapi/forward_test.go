@@ -136,6 +136,34 @@ func TestForward_LeaderThatFallsSilentIsUnknown(t *testing.T) {
 	<-cut
 }
 
+// TestForward_LeaderThatWasSucceededIsNotWaitedFor: the old leader takes the request and never answers, as a stopped process does.
+func TestForward_LeaderThatWasSucceededIsNotWaitedFor(t *testing.T) {
+	_, follower, url := pair(t)
+	successor := follower.rep.Leader()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	follower.rep.leader.Store(&Leader{ID: "n3", HTTPAddr: ln.Addr().String()})
+	c := client(t)
+	written, read := make(chan reply, 1), make(chan reply, 1)
+	go func() { written <- send(t, c, post, url+"/v1/sessions", `{"ttl_ms":5000}`) }()
+	go func() { read <- send(t, c, get, url+"/v1/locks", "") }()
+	eventually(t, "both requests are on their way", func() bool { return follower.inFlight.Load() == 2 })
+	began := time.Now()
+	follower.rep.leader.Store(&successor)
+	if p := (<-written).problem(t); p.Code != api.CodeOutcomeUnknown {
+		t.Errorf("%+v", p)
+	}
+	if p := (<-read).problem(t); p.Code != api.CodeNotApplied {
+		t.Errorf("%+v", p)
+	}
+	if took := time.Since(began); took < succeededLingerMax || took > 5*time.Second {
+		t.Errorf("given up after %s", took)
+	}
+}
+
 func TestForward_WaitsAMomentForALeader(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)

@@ -146,6 +146,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return nil
 	})
 	g.Go(func() error {
+		s.forward.followLeader(ctx)
+		return nil
+	})
+	g.Go(func() error {
 		<-ctx.Done()
 		return s.close(context.WithoutCancel(ctx), srv, fresh)
 	})
