@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/quiescehq/quiesce/cluster_test/harness"
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/replica"
 	"github.com/quiescehq/quiesce/replica/store"
@@ -49,18 +49,9 @@ func newCluster(t *testing.T, size int, tune func(*replica.Config)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, nodes: map[string]*node{}, kind: store.WAL, tune: tune}
 	for i := range size {
-		c.expect = append(c.expect, replica.Peer{ID: fmt.Sprintf("n%d", i+1), Addr: freeAddr(t)})
+		c.expect = append(c.expect, replica.Peer{ID: fmt.Sprintf("n%d", i+1), Addr: harness.FreeAddr(t)})
 	}
 	return c
-}
-
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func logger() *slog.Logger {
