@@ -2,7 +2,6 @@ package rediscache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
+	"github.com/quiescehq/quiesce/cluster_test/harness"
 	"github.com/quiescehq/quiesce/cluster_test/services"
 )
 
@@ -66,23 +66,19 @@ func (s *server) ensure(t testing.TB) {
 		return
 	}
 	s.command = findCommand(t)
-	if err := s.create(); err != nil {
+	if err := s.create(t); err != nil {
 		t.Fatalf("a Redis for the test: %v", err)
 	}
 }
 
-func (s *server) create() error {
+func (s *server) create(t testing.TB) error {
 	dir, err := os.MkdirTemp("", "rediscache")
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.dir, s.addr = dir, listener.Addr().String()
+	s.dir, s.addr = dir, harness.FreeAddr(t)
 	s.control = redis.NewClient(&redis.Options{Addr: s.addr, DisableIdentity: true, Protocol: 2, DialerRetries: 1})
-	return errors.Join(listener.Close(), s.start())
+	return s.start()
 }
 
 func (s *server) start() error {
