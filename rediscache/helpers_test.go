@@ -2,6 +2,9 @@ package rediscache
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,7 +76,16 @@ func expectOutcome(t testing.TB, got []Outcome, want ...Outcome) {
 }
 
 // keyOf is a data key of the test's own.
-func keyOf(t testing.TB, name string) string { return t.Name() + ":" + name }
+func keyOf(t testing.TB, name string) string {
+	run, _ := runs.LoadOrStore(t, serial.Add(1))
+	return fmt.Sprintf("%s#%d:%s", t.Name(), run, name)
+}
+
+// A test that runs again (-count) must not meet the guards of its first run.
+var (
+	runs   sync.Map // testing.TB -> number
+	serial atomic.Int64
+)
 
 func guardOf(key string) string { return "qg:{" + key + "}" }
 
