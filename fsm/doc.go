@@ -12,11 +12,11 @@
 //
 //	I1  Two replicas that applied the same entries have the same Digest: batched, one by one, or through a snapshot at any point.
 //	    (TestState_SameDigestHoweverTheLogIsApplied)
-//	I2  Cluster time, revision and the token counter never fall. (TestState_CountersNeverFall)
+//	I2  Cluster time, revision and the token counter never fall. (TestState_SameDigestHoweverTheLogIsApplied)
 //	I3  A command that changed nothing leaves the revision alone; one that changed something adds one. (TestState_RevisionCountsChanges)
 //	I4  An exclusive lock has at most one holder, whose session is alive, and the tokens of successive grants rise. (checkLocks)
 //	I5  A lock with waiters has a holder: a release, an expiry or a session's end grants the next in the same entry. (checkLocks)
-//	I6  A stored idempotency key answers with the result that was stored first. (TestIdempotency_SameKeySameResult)
+//	I6  A stored idempotency key answers with the result that was stored first. (testdata/idempotency.txt)
 //	I7  Instances that a drain grant made unavailable do not exceed the service's budget, but for flagged overdrafts. (checkInstances)
 //	I8  A pending event's token is the newest given for its key, and no key has two. (checkOutbox)
 //

@@ -317,6 +317,40 @@ func TestForm_RemovedNodeAndWipedPeerDoNotElect(t *testing.T) {
 	})
 }
 
+func TestRemoveNode_NameThatWasNeverHeardIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, nil)
+	c.startAll()
+	var refused *replica.RefusedError
+	if err := c.leader().RemoveNode(t.Context(), "n9"); !errors.As(err, &refused) || refused.Code != replica.CodeNodeNotFound {
+		t.Errorf("an unknown node: %v", err)
+	}
+	gone := c.follower()
+	c.stop(gone)
+	for range 2 { // the second finds it removed already
+		if err := c.leader().RemoveNode(t.Context(), gone.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A node that may not join keeps asking; that must not stand in the way of the removal that would let it in.
+func TestRemoveNode_WaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, nil)
+	c.startAll()
+	lead, gone := c.leader(), c.follower()
+	c.stop(gone)
+	release := lead.HoldChange()
+	removed := make(chan error, 1)
+	go func() { removed <- lead.RemoveNode(t.Context(), gone.id) }()
+	never(t, 200*time.Millisecond, "it did not wait", func() bool { return len(removed) > 0 })
+	release()
+	if err := <-removed; err != nil {
+		t.Error(err)
+	}
+}
+
 func never(t *testing.T, during time.Duration, what string, ask func() bool) {
 	t.Helper()
 	end := time.NewTimer(during)

@@ -33,6 +33,7 @@ const (
 	promoteEvery   = 200 * time.Millisecond
 	joinEvery      = 200 * time.Millisecond
 	roundTimeout   = time.Second
+	changeWait     = 2 * time.Second
 )
 
 // Peer is an expected node.

@@ -206,7 +206,7 @@ func (r *Replica) beRemoved(ctx context.Context) Departure {
 	}
 }
 
-// untilLeader calls the leader until it answers or refuses for a reason other than not leading.
+// untilLeader calls the leader until it answers, or refuses for a reason that time does not heal.
 func (r *Replica) untilLeader(ctx context.Context, call func(to Peer) error) error {
 	var last error
 	for {
@@ -217,7 +217,7 @@ func (r *Replica) untilLeader(ctx context.Context, call func(to Peer) error) err
 		if h.LeaderID != "" {
 			err := call(Peer{ID: h.LeaderID, Addr: h.LeaderAddr})
 			var refused *RefusedError
-			if err == nil || errors.As(err, &refused) && refused.Code != CodeNotLeader {
+			if err == nil || errors.As(err, &refused) && refused.Code != CodeNotLeader && refused.Code != CodeChangeRunning {
 				return err
 			}
 			last = err
@@ -247,6 +247,15 @@ func (r *Replica) answerRemove(ctx context.Context, peer transport.Peer, _ struc
 
 // RemoveNode removes a member for good, at an operator's wish, if that is safe.
 func (r *Replica) RemoveNode(ctx context.Context, id string) error {
+	_, known := r.server(id)
+	r.View(func(s *fsm.State) {
+		if _, ok := s.Node(id); ok {
+			known = true // it left; asking again is no mistake, a name that was never heard is one
+		}
+	})
+	if !known {
+		return &RefusedError{Code: CodeNodeNotFound, Detail: "the cluster knows no node " + id}
+	}
 	return r.removeSafely(ctx, id)
 }
 
@@ -260,10 +269,11 @@ func (r *Replica) removeSafely(ctx context.Context, id string) error {
 	if id == r.cfg.NodeID {
 		return &RefusedError{Code: CodeUnsafe, Detail: "a leader does not remove itself; transfer leadership first, or send the node SIGTERM"}
 	}
-	if !r.changeMu.TryLock() {
-		return &RefusedError{Code: CodeChangeRunning, Detail: "another change of the membership is under way; try again"}
+	end, err := r.beginChange(ctx)
+	if err != nil {
+		return err
 	}
-	defer r.changeMu.Unlock()
+	defer end()
 	server, in := r.server(id)
 	if !in {
 		return nil // removed already

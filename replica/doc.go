@@ -11,7 +11,7 @@
 //	R1  A result is returned only after its entry was committed and applied here.
 //	R2  ErrNotApplied is returned only for commands that no log holds and none will. (TestPropose_FullDiskAnswersUnknownNeverNotApplied)
 //	R3  Read returns only after a round, begun after the call, in which a majority of the voters answered this leader's term.
-//	    (TestRead_ResumedLeaderAnswersNothing, with raft's VerifyLeader as the negative control)
+//	    (TestRead_DeposedLeaderAnswersNothing, with raft's VerifyLeader as the negative control)
 //	R4  A session whose keepalive was acknowledged is not expired before its TTL has passed since that keepalive was sent.
 //	    (TestLease_ExpireInFlightAgainstAcknowledgedKeepalive)
 //	R5  Until TermStart of its term is applied a leader proposes nothing else, answers no keepalive and starts no task.

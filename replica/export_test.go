@@ -14,5 +14,11 @@ func (r *Replica) Append(data []byte) { r.raft.Apply(data, 0) }
 // Snapshot takes a snapshot now.
 func (r *Replica) Snapshot() error { return r.raft.Snapshot().Error() }
 
+// HoldChange is a change of the membership that lasts until the returned function is called.
+func (r *Replica) HoldChange() (end func()) {
+	r.changing <- struct{}{}
+	return func() { <-r.changing }
+}
+
 // ExportedOutcome is the translation of raft's errors.
 var ExportedOutcome = outcome

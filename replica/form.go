@@ -133,7 +133,7 @@ func (r *Replica) resumeForming(ctx context.Context) error {
 	if err != nil || !found {
 		return err
 	}
-	if err := r.adopt(form); err != nil {
+	if err := r.adopt(ctx, form); err != nil {
 		return err
 	}
 	for _, m := range form.Members {
@@ -154,7 +154,7 @@ func (r *Replica) resumeForming(ctx context.Context) error {
 	return r.stores.ClearForming()
 }
 
-func (r *Replica) answerForm(_ context.Context, _ transport.Peer, form formRequest) (struct{}, error) {
+func (r *Replica) answerForm(ctx context.Context, _ transport.Peer, form formRequest) (struct{}, error) {
 	self := r.stores.Identity()
 	if self.ClusterID != "" && self.ClusterID != form.ClusterID {
 		return struct{}{}, &RefusedError{Code: "member", Detail: "this node belongs to another cluster"}
@@ -171,13 +171,16 @@ func (r *Replica) answerForm(_ context.Context, _ transport.Peer, form formReque
 	case !slices.Equal(peers, r.expected()):
 		return struct{}{}, &RefusedError{Code: "expect", Detail: "this node expects another set of nodes"}
 	}
-	return struct{}{}, r.adopt(form)
+	return struct{}{}, r.adopt(ctx, form)
 }
 
 // adopt makes this node a founding member, durably. It may be repeated.
-func (r *Replica) adopt(form formRequest) error {
-	r.changeMu.Lock()
-	defer r.changeMu.Unlock()
+func (r *Replica) adopt(ctx context.Context, form formRequest) error {
+	end, err := r.beginChange(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	if err := r.stores.SetClusterID(form.ClusterID); err != nil {
 		return err
 	}
@@ -185,7 +188,7 @@ func (r *Replica) adopt(form formRequest) error {
 	for _, m := range form.Members {
 		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(m.ID), Address: raft.ServerAddress(m.Addr)})
 	}
-	err := r.raft.BootstrapCluster(conf).Error()
+	err = r.raft.BootstrapCluster(conf).Error()
 	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
 		return fmt.Errorf("store the first configuration: %w", err)
 	}

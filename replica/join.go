@@ -110,8 +110,11 @@ func (r *Replica) answerJoin(ctx context.Context, peer transport.Peer, q joinReq
 	if n.ID != peer.NodeID || n.Incarnation != peer.Incarnation || n.PeerAddr == "" {
 		return joinAnswer{}, &RefusedError{Code: "malformed", Detail: "the request does not speak for its sender"}
 	}
-	r.changeMu.Lock()
-	defer r.changeMu.Unlock()
+	end, err := r.beginChange(ctx)
+	if err != nil {
+		return joinAnswer{}, err
+	}
+	defer end()
 	var known fsm.Node
 	var isKnown bool
 	r.View(func(s *fsm.State) { known, isKnown = s.Node(n.ID) })
@@ -132,6 +135,18 @@ func (r *Replica) answerJoin(ctx context.Context, peer transport.Peer, q joinReq
 		return joinAnswer{}, err
 	}
 	return joinAnswer{ClusterID: r.stores.Identity().ClusterID, Voter: in && server.Suffrage == raft.Voter}, nil
+}
+
+// beginChange waits a moment for its turn: raft takes one change of the membership at a time, and most are over in milliseconds.
+func (r *Replica) beginChange(ctx context.Context) (end func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	select {
+	case r.changing <- struct{}{}:
+		return func() { <-r.changing }, nil
+	case <-ctx.Done():
+		return nil, &RefusedError{Code: CodeChangeRunning, Detail: "another change of the membership is under way; try again"}
+	}
 }
 
 // admit changes an address in place (never remove-then-add, which shrinks the quorum), or adds a non-voter.
@@ -186,15 +201,18 @@ func (r *Replica) promote(ctx context.Context, l *leadership) error {
 			}
 			if caught[s.ID]++; caught[s.ID] >= 2 {
 				delete(caught, s.ID)
-				r.makeVoter(s)
+				r.makeVoter(ctx, s)
 			}
 		}
 	}
 }
 
-func (r *Replica) makeVoter(s raft.Server) {
-	r.changeMu.Lock()
-	defer r.changeMu.Unlock()
+func (r *Replica) makeVoter(ctx context.Context, s raft.Server) {
+	end, err := r.beginChange(ctx)
+	if err != nil {
+		return // the next round tries again
+	}
+	defer end()
 	future := r.raft.GetConfiguration()
 	if err := r.raft.AddVoter(s.ID, s.Address, future.Index(), applyTimeout).Error(); err != nil {
 		r.log.Warn("node not promoted yet", "peer", string(s.ID), "error", err)

@@ -76,7 +76,6 @@ type removeAnswer struct {
 // Codes of refusals that travel between nodes and to the edge.
 const (
 	CodeNotLeader     = "not_leader"
-	CodeNotFormed     = "not_formed"
 	CodeOtherFolder   = "other_data_folder"
 	CodeUnsafe        = "unsafe"
 	CodeManyStopping  = "several_nodes_stopping"

@@ -40,8 +40,7 @@ type Replica struct {
 	hint          atomic.Pointer[Leader]
 	confirmed     atomic.Bool // a leader has confirmed this node as a voter since it started
 	waiting       atomic.Pointer[string]
-	changeMu      sync.Mutex // one configuration change of ours at a time
-	announced     atomic.Bool
+	changing      chan struct{} // taken by the one change of the membership under way; see beginChange
 }
 
 // Leader tells where commands go.
@@ -57,7 +56,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, log: cfg.Logger, started: time.Now(), queue: make(chan *proposal, queueMax),
-		notices: make(chan bool, 64), stopped: make(chan struct{})}
+		notices: make(chan bool, 64), changing: make(chan struct{}, 1), stopped: make(chan struct{})}
 	r.machine = newMachine(r.fatal)
 	defer func() {
 		if err != nil {
