@@ -9,6 +9,13 @@ const (
 	OpAcquire          = "locks.acquire"
 	OpRelease          = "locks.release"
 	OpCancelWait       = "locks.cancel"
+	OpDowngrade        = "locks.downgrade"
+	OpHandOff          = "locks.handoff"
+	OpForceRelease     = "locks.force-release"
+	OpRevoke           = "locks.revoke"
+	OpCampaign         = "elections.campaign"
+	OpProclaim         = "elections.proclaim"
+	OpResign           = "elections.resign"
 	OpPutService       = "services.put"    // id: the name
 	OpDeleteService    = "services.delete" // id: the name
 	OpRegisterInstance = "instances.register"

@@ -30,6 +30,9 @@ const (
 	CodeNotHolder        Code = "not_holder"
 	CodeTicketNotFound   Code = "ticket_not_found"
 	CodeTicketEnded      Code = "ticket_ended"
+	CodeLimitMismatch    Code = "limit_mismatch"
+	CodeReentrancyLimit  Code = "reentrancy_limit"
+	CodeNoSuccessor      Code = "no_successor"
 	CodeVersionMismatch  Code = "version_mismatch"
 	CodeServiceNotFound  Code = "service_not_found"
 	CodeServiceInUse     Code = "service_in_use"
@@ -103,6 +106,9 @@ var Meanings = map[Code]Meaning{
 	CodeNotHolder:        {http.StatusConflict, "The caller does not hold the lock"},
 	CodeTicketNotFound:   {http.StatusNotFound, "There is no such ticket"},
 	CodeTicketEnded:      {http.StatusGone, "The wait is over"},
+	CodeLimitMismatch:    {http.StatusConflict, "The semaphore has another limit"},
+	CodeReentrancyLimit:  {http.StatusConflict, "The owner holds the lock as often as it may"},
+	CodeNoSuccessor:      {http.StatusConflict, "Nobody waits who could take the lock over"},
 	CodeVersionMismatch:  {http.StatusPreconditionFailed, "The resource has another version"},
 	CodeServiceNotFound:  {http.StatusNotFound, "There is no such service"},
 	CodeServiceInUse:     {http.StatusConflict, "The service has live instances"},

@@ -25,7 +25,13 @@ const (
 	PageDefault        = 100
 	PageMax            = 1_000
 	CursorBytesMax     = 1_024
-	QueueShownMax      = 100 // waits of one lock that an answer shows
+	QueueShownMax      = 100 // waits, and holders, of one lock that an answer shows
+	LocksMax           = 16  // names in one acquire or release
+	PermitsMax         = 1_000_000
+	ReentrancyMax      = 10_000 // how often an owner may hold a lock
+	ValueBytesMax      = 4_096
+	LockDelayMaxMs     = 600_000
+	RevokeMaxMs        = 3_600_000
 	IdempotencyKeyMax  = 200 // bytes
 	IdempotencyClients = 64  // bytes of the client id in a client-id/seq key
 	TokenMax           = 1<<53 - 1
