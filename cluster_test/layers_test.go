@@ -56,12 +56,14 @@ var house = map[string]room{
 	"rediscache":        {own: []string{"mapping"}, outside: []string{goRedis}},
 
 	// Layer 2.
-	"httpapi":            {own: []string{"api", "fsm", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
-	"outbox":             {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
-	"reconcile":          {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
-	"client":             {own: []string{"api"}}, // an application that imports it gets nothing else
-	"client/ginquiesce":  {own: []string{"client"}, outside: []string{gin}},
-	"client/quiescetest": {own: []string{"api", "client"}},
+	"httpapi":             {own: []string{"api", "fsm", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
+	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
+	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
+	"client/ginquiesce":   {own: []string{"client"}, outside: []string{gin}},
+	"client/quiescetest":  {own: []string{"api", "client"}},
+	"client/fence":        {},                                                          // whoever guards rows by it gets database/sql and nothing else
+	"client/redisquiesce": {own: []string{"client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
 
 	// Layer 3.
 	"cmd/node": {own: []string{"api", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
