@@ -47,8 +47,9 @@ type Config struct {
 	NodeID   string
 	DataDir  string // "" keeps everything in memory
 	LogStore store.Kind
-	PeerAddr string       // to listen on
-	Listener net.Listener // instead of PeerAddr
+	PeerAddr string       // that other nodes dial, and where to listen
+	Listen   string       // where to listen when that is not PeerAddr, as behind address translation
+	Listener net.Listener // instead of both
 	Expect   []Peer       // the founding set, this node included; every node has the same
 
 	HTTPAddr string // published to the others

@@ -100,8 +100,12 @@ func (r *Replica) openStores() (err error) {
 
 func (r *Replica) openTransport() (err error) {
 	id := r.stores.Identity()
+	listen, advertise := r.cfg.PeerAddr, "" // what the listener got: a port of 0 becomes a real one
+	if r.cfg.Listen != "" {
+		listen, advertise = r.cfg.Listen, r.cfg.PeerAddr
+	}
 	r.transport, err = transport.Listen(transport.Config{
-		Addr: r.cfg.PeerAddr, Listener: r.cfg.Listener,
+		Addr: listen, Listener: r.cfg.Listener, Advertise: advertise,
 		Self:      transport.Identity{NodeID: id.NodeID, Incarnation: id.Incarnation},
 		ClusterID: func() string { return r.stores.Identity().ClusterID },
 		// A data folder that was wiped has no cluster id until a leader has admitted it, so the cluster id alone tells.

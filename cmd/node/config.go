@@ -27,7 +27,11 @@ type Config struct {
 	HTTPAddr string `yaml:"http_addr"`
 	PeerAddr string `yaml:"peer_addr"`
 	LogStore string `yaml:"log_store"`
-	Expect   []Peer `yaml:"expect"`
+
+	HTTPListen string `yaml:"http_listen"`
+	PeerListen string `yaml:"peer_listen"`
+
+	Expect []Peer `yaml:"expect"`
 
 	ElectionTimeout time.Duration `yaml:"election_timeout"`
 	OnSIGTERM       string        `yaml:"on_sigterm"`
@@ -94,6 +98,8 @@ var settings = []setting{
 	{"data_dir", "data folder", str(func(c *Config) *string { return &c.DataDir })},
 	{"http_addr", "address of the HTTP API, host:port", str(func(c *Config) *string { return &c.HTTPAddr })},
 	{"peer_addr", "address for the other nodes, host:port", str(func(c *Config) *string { return &c.PeerAddr })},
+	{"http_listen", "where to listen for the HTTP API, when that is not http_addr (address translation, containers)", str(func(c *Config) *string { return &c.HTTPListen })},
+	{"peer_listen", "where to listen for the other nodes, when that is not peer_addr", str(func(c *Config) *string { return &c.PeerListen })},
 	{"log_store", "where the log lives: wal or boltdb", str(func(c *Config) *string { return &c.LogStore })},
 	{"expect", "the founding nodes, this one included: n1=host:port,n2=host:port,...", setExpect},
 	{"election_timeout", "time without a leader before an election", dur(func(c *Config) *time.Duration { return &c.ElectionTimeout })},
@@ -259,6 +265,11 @@ func (c *Config) validateAddresses(fault func(string, ...any)) {
 			fault("%s %q: other nodes and clients are told this address, so it must name a host", a.key, a.addr)
 		case c.Dev && !net.ParseIP(host).IsLoopback():
 			fault("%s %q: -dev has no security and listens on loopback addresses only", a.key, a.addr)
+		}
+	}
+	for _, a := range []struct{ key, addr string }{{"http_listen", c.HTTPListen}, {"peer_listen", c.PeerListen}} {
+		if _, _, err := net.SplitHostPort(a.addr); a.addr != "" && (err != nil || c.Dev) {
+			fault("%s %q: host:port, and not with -dev", a.key, a.addr)
 		}
 	}
 	seen := map[string]bool{}

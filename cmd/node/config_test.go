@@ -80,6 +80,8 @@ func TestConfig_RefusesWhatItDoesNotKnow(t *testing.T) {
 		"dev":      {"-dev", "-data-dir", "/tmp/x"},
 		"loopback": {"-dev", "-http-addr", "10.1.2.3:7400"},
 		"mismatch": {"-config", writeFile(t, good), "-peer-addr", "127.0.0.1:9999"},
+		"listen":   {"-config", writeFile(t, good), "-peer-listen", "nowhere"},
+		"exposed":  {"-dev", "-http-listen", "0.0.0.0:7400"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

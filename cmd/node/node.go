@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,8 +50,8 @@ func open(cfg Config, log *slog.Logger, fatal func(error)) (_ *node, err error) 
 			err = errors.Join(err, n.close())
 		}
 	}()
-	if n.listener, err = net.Listen("tcp", cfg.HTTPAddr); err != nil {
-		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w", cfg.HTTPAddr, err)
+	if n.listener, err = net.Listen("tcp", cmp.Or(cfg.HTTPListen, cfg.HTTPAddr)); err != nil {
+		return nil, fmt.Errorf("cannot listen for HTTP on %s: %w", cmp.Or(cfg.HTTPListen, cfg.HTTPAddr), err)
 	}
 	if n.places, err = openPlaces(cfg); err != nil {
 		return nil, usageError{err}
@@ -66,7 +67,7 @@ func open(cfg Config, log *slog.Logger, fatal func(error)) (_ *node, err error) 
 
 func (n *node) replicaConfig(fatal func(error)) replica.Config {
 	rc := replica.Config{
-		NodeID: n.cfg.NodeID, DataDir: n.cfg.DataDir, LogStore: store.Kind(n.cfg.LogStore), PeerAddr: n.cfg.PeerAddr, Expect: n.cfg.peers(),
+		NodeID: n.cfg.NodeID, DataDir: n.cfg.DataDir, LogStore: store.Kind(n.cfg.LogStore), PeerAddr: n.cfg.PeerAddr, Listen: n.cfg.PeerListen, Expect: n.cfg.peers(),
 		HTTPAddr: n.listener.Addr().String(), Version: version(), Sources: n.places.sourcePlaces(), Targets: n.places.targetPlaces(),
 		ElectionTimeout: n.cfg.ElectionTimeout, MinVoters: n.cfg.MinVoters, OnFatal: fatal, Logger: n.log,
 	}
