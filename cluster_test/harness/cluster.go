@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/cluster_test/links"
 )
 
 // ReadyWithin is how long a cluster may take to become ready on a machine that does much else.
@@ -22,11 +23,13 @@ type Options struct {
 	Settings map[string]string // more keys of the configuration file
 	MySQL    string            // DSN of the source "main", if any
 	Redis    string            // address of the target "cache", if any
+	Links    bool              // the nodes reach each other through Cluster.Links
 }
 
 // Cluster is a set of nodes that expect each other.
 type Cluster struct {
-	Nodes []*Node // n1, n2, ...
+	Nodes []*Node      // n1, n2, ...
+	Links *links.Links // nil unless asked for
 
 	t      testing.TB
 	client *http.Client
@@ -56,6 +59,9 @@ func New(t testing.TB, o Options) *Cluster {
 		c.Nodes = append(c.Nodes, &Node{ID: id, HTTPAddr: FreeAddr(t), PeerAddr: FreeAddr(t), t: t, Dir: filepath.Join(dir, id),
 			config: filepath.Join(dir, id+".yaml"), log: filepath.Join(dir, id+".log")})
 	}
+	if o.Links {
+		c.link()
+	}
 	for _, n := range c.Nodes {
 		if err := os.WriteFile(n.config, []byte(c.yaml(n, o)), 0o600); err != nil {
 			t.Fatal(err)
@@ -72,9 +78,9 @@ func New(t testing.TB, o Options) *Cluster {
 }
 
 func (c *Cluster) yaml(n *Node, o Options) string {
-	text := fmt.Sprintf("node_id: %s\ndata_dir: %q\nhttp_addr: %q\npeer_addr: %q\nexpect:\n", n.ID, n.Dir, n.HTTPAddr, n.PeerAddr)
+	text := fmt.Sprintf("node_id: %s\ndata_dir: %q\n%sexpect:\n", n.ID, n.Dir, n.addresses())
 	for _, p := range c.Nodes {
-		text += fmt.Sprintf("  - {id: %s, peer_addr: %q}\n", p.ID, p.PeerAddr)
+		text += fmt.Sprintf("  - {id: %s, peer_addr: %q}\n", p.ID, p.toldPeer())
 	}
 	for key, value := range o.Settings {
 		text += fmt.Sprintf("%s: %s\n", key, value)

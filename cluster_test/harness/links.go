@@ -1,0 +1,37 @@
+package harness
+
+import (
+	"fmt"
+
+	"github.com/quiescehq/quiesce/cluster_test/links"
+)
+
+// link puts links between the nodes. Clients, and so the tests, reach a node where it listens: what is stalled is between nodes only.
+func (c *Cluster) link() {
+	c.t.Helper()
+	c.Links = links.New()
+	c.t.Cleanup(c.Links.Close)
+	for _, n := range c.Nodes {
+		n.told = [2]string{FreeAddr(c.t), FreeAddr(c.t)}
+		for i, own := range []string{n.HTTPAddr, n.PeerAddr} {
+			if err := c.Links.Forward(n.ID, n.told[i], own); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// addresses are the node's own in its configuration.
+func (n *Node) addresses() string {
+	if n.told[0] == "" {
+		return fmt.Sprintf("http_addr: %q\npeer_addr: %q\n", n.HTTPAddr, n.PeerAddr)
+	}
+	return fmt.Sprintf("http_addr: %q\npeer_addr: %q\nhttp_listen: %q\npeer_listen: %q\n", n.told[0], n.told[1], n.HTTPAddr, n.PeerAddr)
+}
+
+func (n *Node) toldPeer() string {
+	if n.told[1] == "" {
+		return n.PeerAddr
+	}
+	return n.told[1]
+}
