@@ -28,6 +28,7 @@ const (
 	prometheus = "github.com/prometheus/client_golang/"
 	btree      = "github.com/tidwall/btree"
 	cbor       = "github.com/fxamacker/cbor/"
+	cobra      = "github.com/spf13/cobra"
 	gobreaker  = "github.com/sony/gobreaker/"
 	yaml       = "go.yaml.in/yaml/"
 )
@@ -68,6 +69,8 @@ var house = map[string]room{
 	// Layer 3.
 	"cmd/node": {own: []string{"api", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
 		outside: []string{yaml, errgroup}},
+	"cmd/quiesce/guard":     {outside: []string{unix}},
+	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
 	"cluster_test":          {own: []string{"api", "client", "cluster_test/harness", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/harness":  {own: []string{"api", "cluster_test/links"}},
 	"cluster_test/links":    {},
