@@ -4,11 +4,12 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 10s
 PACKAGES ?= ./...
+BENCH ?=
 
-.PHONY: help check test race fuzz cluster demo
+.PHONY: help check test race fuzz cluster demo bench-locks
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 check: ## format, vet and build, without running a test
 	@test -z "$$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l)" || { echo "run gofmt -w on: $$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l | tr '\n' ' ')" >&2; exit 1; }
@@ -35,3 +36,6 @@ cluster: ## three nodes and their servers on this machine; end them with scripts
 
 demo: ## the main job from end to end, in about a minute
 	scripts/cluster.sh demo
+
+bench-locks: ## locks beside etcd and Redis, in about five minutes; BENCH='-only sdk -seconds 1' for a part, see bench/README.md
+	@cd bench && $(GO) build -o ../bin/bench . && exec ../bin/bench $(BENCH)

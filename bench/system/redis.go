@@ -1,0 +1,59 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/quiescehq/quiesce/bench/process"
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrNoRedis says that there is no redis-server to compare with.
+var ErrNoRedis = errors.New("system: redis-server is not installed")
+
+// Redis is one server: its lock has no replica that could take over without losing locks.
+type Redis struct {
+	Addr string
+
+	server group
+}
+
+// StartRedis starts a server that syncs its log after every command.
+func StartRedis(ctx context.Context, dir string) (_ *Redis, err error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, ErrNoRedis
+	}
+	r := &Redis{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	addrs, err := freeAddrs(1)
+	if err != nil {
+		return nil, err
+	}
+	r.Addr = addrs[0]
+	host, port, err := net.SplitHostPort(r.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	args := []string{"--bind", host, "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"}
+	if err := r.server.start(process.Spec{Path: path, Args: args, Log: filepath.Join(dir, "redis.log")}); err != nil {
+		return nil, err
+	}
+	client := redis.NewClient(&redis.Options{Addr: r.Addr})
+	defer func() { _ = client.Close() }()
+	return r, r.server.await(ctx, "Redis", func(ctx context.Context) error { return client.Ping(ctx).Err() })
+}
+
+// Close ends the server.
+func (r *Redis) Close() error { return r.server.kill() }
