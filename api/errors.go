@@ -63,6 +63,7 @@ const (
 	CodeInstancesFull   Code = "instances_full"
 	CodeMappingsFull    Code = "mappings_full"
 	CodeOutboxFull      Code = "outbox_full"
+	CodeStreamsFull     Code = "streams_full"
 )
 
 // What keeps the server from answering.
@@ -136,6 +137,7 @@ var Meanings = map[Code]Meaning{
 	CodeInstancesFull:   {http.StatusTooManyRequests, "Too many instances"},
 	CodeMappingsFull:    {http.StatusTooManyRequests, "Too many mappings"},
 	CodeOutboxFull:      {http.StatusTooManyRequests, "Too many pending events"},
+	CodeStreamsFull:     {http.StatusTooManyRequests, "Too many streams"},
 
 	CodeNotApplied:        {http.StatusServiceUnavailable, "The request was not applied"},
 	CodeNoLeader:          {http.StatusServiceUnavailable, "There is no leader"},

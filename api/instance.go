@@ -45,6 +45,8 @@ type InstanceLease struct {
 	State        string `json:"state"`
 	Directive    string `json:"directive" enum:",drain" doc:"drain: stop now, the grant is given"`
 	DeadlineInMs uint64 `json:"deadline_in_ms" doc:"The lease ends then unless renewed; counted from when the request was sent"`
+
+	Revoked []Revocation `json:"revoked,omitempty" doc:"Locks of the instance that it was asked to give back, at most 100"`
 }
 
 // InstanceStatus answers the other commands of an instance.

@@ -182,6 +182,7 @@ type Wait struct {
 type Deadlocks struct {
 	Index  uint64     `json:"index"`
 	Cycles []Deadlock `json:"cycles" doc:"At most 100"`
+	Cut    bool       `json:"cut,omitempty" doc:"There was more to look at than one answer may cost"`
 }
 
 // Deadlock is one circle; cancelling any of its tickets breaks it.

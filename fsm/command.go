@@ -45,6 +45,11 @@ const (
 	kindCheckpointPass
 	kindFinishPass
 	kindCancelPass
+	kindDowngradeLock
+	kindHandOffLock
+	kindForceReleaseLock
+	kindRevokeLock
+	kindSetLockValue
 )
 
 type kindInfo struct {
@@ -66,6 +71,12 @@ var kinds = [256]kindInfo{
 	kindReleaseLock:   {"ReleaseLock", decodeAs[ReleaseLock]},
 	kindCancelTicket:  {"CancelTicket", decodeAs[CancelTicket]},
 	kindClaimTicket:   {"ClaimTicket", decodeAs[ClaimTicket]},
+
+	kindDowngradeLock:    {"DowngradeLock", decodeAs[DowngradeLock]},
+	kindHandOffLock:      {"HandOffLock", decodeAs[HandOffLock]},
+	kindForceReleaseLock: {"ForceReleaseLock", decodeAs[ForceReleaseLock]},
+	kindRevokeLock:       {"RevokeLock", decodeAs[RevokeLock]},
+	kindSetLockValue:     {"SetLockValue", decodeAs[SetLockValue]},
 
 	kindPutService:       {"PutService", decodeAs[PutService]},
 	kindDeleteService:    {"DeleteService", decodeAs[DeleteService]},

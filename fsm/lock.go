@@ -1,272 +1,289 @@
 package fsm
 
-// Lock is a held lock; a free lock has no row. The token is its fencing token: it rises with each grant of any lock.
-type Lock struct {
-	Name      string `cbor:"1,keyasint"`
-	Session   string `cbor:"2,keyasint"`
-	Token     uint64 `cbor:"3,keyasint"`
-	GrantedAt uint64 `cbor:"4,keyasint"`           // cluster time
-	Ticket    uint64 `cbor:"5,keyasint,omitempty"` // the wait that it was granted to, 0 if there was none
-	Index     uint64 `cbor:"6,keyasint"`
-}
+import "fmt"
 
-// TicketState tells how a wait stands.
-type TicketState uint8
+// LockMode says who may hold a lock together.
+type LockMode uint8
 
 const (
-	TicketWaiting     TicketState = iota + 1
-	TicketGranted                 // the lock is held; see Ticket.Claimed
-	TicketTimedOut                // waited in vain
-	TicketCancelled               // withdrawn by its owner
-	TicketSessionGone             // its session ended while it waited
-	TicketUnclaimed               // granted, but nobody came for the grant
-	TicketReleased                // granted, and the lock has been given back or lost since
+	Exclusive LockMode = iota // one holder
+	Shared                    // any number of shared holders
+	Permits                   // holders whose permits add up to the limit at most
 )
 
-// Ticket is one wait for one lock. It stands in the log, so a dropped connection or a new leader does not cost the place in the queue.
-// An ended ticket is kept a while: a retry of the acquire is answered from it.
-type Ticket struct {
-	ID      uint64      `cbor:"1,keyasint"`
-	Session string      `cbor:"2,keyasint"`
-	Lock    string      `cbor:"3,keyasint"`
-	State   TicketState `cbor:"4,keyasint"`
-	Until   uint64      `cbor:"5,keyasint"` // cluster time: end of the wait, of the claim, or of keeping, by state; 0 when claimed
-	ClaimMs uint64      `cbor:"6,keyasint"`
-	Token   uint64      `cbor:"7,keyasint,omitempty"`
-	Claimed bool        `cbor:"8,keyasint,omitempty"`
-	Index   uint64      `cbor:"9,keyasint"`
+// LockWant is one name that somebody wants, or waits for.
+type LockWant struct {
+	Name    string   `cbor:"1,keyasint"`
+	Mode    LockMode `cbor:"2,keyasint,omitempty"`
+	Permits uint64   `cbor:"3,keyasint,omitempty"` // of mode Permits only
+	Limit   uint64   `cbor:"4,keyasint,omitempty"` // of mode Permits only
+}
+
+func (w LockWant) valid() bool {
+	switch {
+	case w.Name == "" || len(w.Name) > NameBytesMax || w.Mode > Permits:
+		return false
+	case w.Mode == Permits:
+		return w.Permits > 0 && w.Permits <= w.Limit && w.Limit <= PermitsMax
+	}
+	return w.Permits == 0 && w.Limit == 0
+}
+
+// Grant is a lock as one holder has it. A lock has no row of its own: it is the grants of its name. The token is the fencing token: it
+// rises with each grant of any lock.
+type Grant struct {
+	Name         string   `cbor:"1,keyasint"`
+	Session      string   `cbor:"2,keyasint"`
+	Owner        string   `cbor:"3,keyasint,omitempty"` // who of the session
+	Mode         LockMode `cbor:"4,keyasint,omitempty"`
+	Permits      uint64   `cbor:"5,keyasint,omitempty"`
+	Limit        uint64   `cbor:"6,keyasint,omitempty"`
+	Token        uint64   `cbor:"7,keyasint"`
+	Count        uint64   `cbor:"8,keyasint,omitempty"` // how often a reentrant owner holds it; 0: it is not reentrant
+	GrantedAt    uint64   `cbor:"9,keyasint"`           // cluster time
+	Ticket       uint64   `cbor:"10,keyasint,omitempty"`
+	DelayMs      uint64   `cbor:"11,keyasint,omitempty"` // lock-delay after an expiry of the session
+	Value        string   `cbor:"12,keyasint,omitempty"`
+	RevokeAt     uint64   `cbor:"13,keyasint,omitempty"` // cluster time: it is taken away then
+	RevokeReason string   `cbor:"14,keyasint,omitempty"`
+	RevokedBy    string   `cbor:"15,keyasint,omitempty"`
+	Index        uint64   `cbor:"16,keyasint"`
+}
+
+func (g Grant) party() party { return party{g.Session, g.Owner} }
+func (g Grant) revocation() timer {
+	return timer{due: g.RevokeAt, what: timerRevoke, key: g.Name, id: g.Token}
+}
+func (g Grant) granted() GrantedTo { return GrantedTo{Name: g.Name, Token: g.Token, Count: g.Count} }
+
+// grantKey orders the grants of a name by token. Names hold no zero byte: validName sees to it.
+func grantKey(name string, token uint64) string { return fmt.Sprintf("%s\x00%014x", name, token) }
+
+func nameOfGrant(key string) string { return key[:len(key)-15] }
+
+// party is who waits for whom: an owner of a session.
+type party struct{ session, owner string }
+
+func (p party) group() string { return p.session + "\x00" + p.owner }
+
+type partyOfLock struct {
+	name string
+	party
+}
+
+// use sums up what holders and waiters make of a name; derived.
+type use struct {
+	mode       LockMode
+	holders    int
+	permits    uint64
+	limit      uint64 // of mode Permits, as long as limitUsers is not 0
+	limitUsers int    // grants and waits in that mode
+}
+
+// own is what one party has of a name; derived.
+type own struct {
+	grants    int
+	reentrant uint64 // token of the grant that may be counted up
+}
+
+// GrantedTo is a grant as the lock commands answer it.
+type GrantedTo struct {
+	_     struct{} `cbor:",toarray"`
+	Name  string
+	Token uint64
+	Count uint64
+}
+
+// TakenFrom is a grant that was taken away, or asked for.
+type TakenFrom struct {
+	_       struct{} `cbor:",toarray"`
+	Session string
+	Owner   string
+	Token   uint64
 }
 
 // LockResult answers the lock commands.
 type LockResult struct {
-	Name     string      `cbor:"1,keyasint,omitempty" json:",omitempty"`
-	Token    uint64      `cbor:"2,keyasint,omitempty" json:",omitempty"` // of the grant
-	Ticket   uint64      `cbor:"3,keyasint,omitempty" json:",omitempty"` // of the wait
-	State    TicketState `cbor:"4,keyasint,omitempty" json:",omitempty"`
-	Position int         `cbor:"5,keyasint,omitempty" json:",omitempty"` // in the queue, from 1
-	Holder   string      `cbor:"6,keyasint,omitempty" json:",omitempty"` // session that holds it now, when refused
+	Grants   []GrantedTo `cbor:"1,keyasint,omitempty" json:",omitempty"`
+	Ticket   uint64      `cbor:"2,keyasint,omitempty" json:",omitempty"` // of the wait
+	State    TicketState `cbor:"3,keyasint,omitempty" json:",omitempty"`
+	Position int         `cbor:"4,keyasint,omitempty" json:",omitempty"` // in the longest of its queues, from 1
+	Names    []string    `cbor:"5,keyasint,omitempty" json:",omitempty"` // refused: the names in the way
+	Holder   string      `cbor:"6,keyasint,omitempty" json:",omitempty"` // refused: the session that holds the first of them, if any does
+	Token    uint64      `cbor:"7,keyasint,omitempty" json:",omitempty"` // of that grant
+	Limit    uint64      `cbor:"8,keyasint,omitempty" json:",omitempty"` // refused: the limit that is in force
+	Taken    []TakenFrom `cbor:"9,keyasint,omitempty" json:",omitempty"`
 }
 
-// AcquireLock takes an exclusive lock, or queues for it when WaitMs is not 0. ClaimMs bounds how long a grant to a wait may stay unclaimed.
-type AcquireLock struct {
-	Session string `cbor:"1,keyasint"`
-	Name    string `cbor:"2,keyasint"`
-	WaitMs  uint64 `cbor:"3,keyasint,omitempty"`
-	ClaimMs uint64 `cbor:"4,keyasint,omitempty"`
+// putGrant stores a grant and what is derived from it.
+func (s *State) putGrant(g Grant) {
+	if old, replaced := s.grants.get(grantKey(g.Name, g.Token)); replaced {
+		s.unindexGrant(old)
+	}
+	s.grants.set(grantKey(g.Name, g.Token), g)
+	s.indexGrant(g)
 }
 
-func (AcquireLock) kind() Kind { return kindAcquireLock }
+func (s *State) removeGrant(g Grant) {
+	s.unindexGrant(g)
+	s.grants.delete(grantKey(g.Name, g.Token))
+}
 
-func (c AcquireLock) apply(s *State) Result {
-	if c.Name == "" || len(c.Name) > NameBytesMax || c.WaitMs > WaitMaxMs || c.ClaimMs > WaitMaxMs {
-		return refuse(CodeInvalid, "lock name or wait out of bounds")
+func (s *State) indexGrant(g Grant) {
+	s.holdings.add(pair{group: g.Session, num: g.Token, name: g.Name})
+	u := s.uses[g.Name]
+	u.mode, u.holders, u.permits = g.Mode, u.holders+1, u.permits+g.Permits
+	s.setUse(g.Name, s.limited(u, g.Limit, 1))
+	key := partyOfLock{g.Name, g.party()}
+	mine := s.owns[key]
+	mine.grants++
+	if g.Count > 0 {
+		mine.reentrant = g.Token
 	}
-	if !s.sessions.has(c.Session) {
-		return refuse(CodeSessionNotFound, "no such session: it expired or was closed")
+	s.owns[key] = mine
+	s.holding[g.party()]++
+	if g.RevokeAt != 0 {
+		s.revoked[g.Session]++
+		s.setTimer(g.revocation())
 	}
-	held, taken := s.locks.get(c.Name)
-	if !taken {
-		if s.locks.len() >= LocksMax {
-			return refuse(CodeLocksFull, "the cluster holds as many locks as it may")
+}
+
+func (s *State) unindexGrant(g Grant) {
+	s.holdings.remove(pair{group: g.Session, num: g.Token, name: g.Name})
+	u := s.uses[g.Name]
+	u.holders, u.permits = u.holders-1, u.permits-g.Permits
+	s.setUse(g.Name, s.limited(u, g.Limit, -1))
+	key := partyOfLock{g.Name, g.party()}
+	mine := s.owns[key]
+	if mine.grants--; mine.reentrant == g.Token {
+		mine.reentrant = 0
+	}
+	if mine.grants == 0 {
+		delete(s.owns, key)
+	} else {
+		s.owns[key] = mine
+	}
+	if s.holding[g.party()]--; s.holding[g.party()] == 0 {
+		delete(s.holding, g.party())
+	}
+	if g.RevokeAt != 0 {
+		if s.revoked[g.Session]--; s.revoked[g.Session] == 0 {
+			delete(s.revoked, g.Session)
 		}
-		return s.grant(c.Name, c.Session, 0)
-	}
-	if c.WaitMs == 0 || held.Session == c.Session {
-		r := refuse(CodeLockHeld, "the lock is held")
-		r.Lock = &LockResult{Name: c.Name, Token: held.Token, Holder: held.Session}
-		return r
-	}
-	return s.enqueue(c)
-}
-
-func (s *State) grant(name, session string, ticket uint64) Result {
-	l := Lock{Name: name, Session: session, Token: s.nextToken(), GrantedAt: s.counters.Now, Ticket: ticket, Index: s.nextRevision()}
-	s.locks.set(name, l)
-	s.holdings.add(pair{group: session, num: l.Token, name: name})
-	return Result{Lock: &LockResult{Name: name, Token: l.Token}}
-}
-
-func (s *State) enqueue(c AcquireLock) Result {
-	if s.tickets.len() >= TicketsMax {
-		return refuse(CodeTicketsFull, "the cluster keeps as many waits as it may")
-	}
-	t := Ticket{ID: s.nextToken(), Session: c.Session, Lock: c.Name, State: TicketWaiting, Until: s.counters.Now + c.WaitMs,
-		ClaimMs: c.ClaimMs, Index: s.nextRevision()}
-	if t.ClaimMs == 0 {
-		t.ClaimMs = ClaimDefaultMs
-	}
-	s.tickets.set(t.ID, t)
-	s.indexTicket(t)
-	return Result{Lock: &LockResult{Name: c.Name, Ticket: t.ID, State: TicketWaiting, Position: s.queues.count(c.Name)}}
-}
-
-func (s *State) indexTicket(t Ticket) {
-	if t.State == TicketWaiting {
-		s.queues.add(pair{group: t.Lock, num: t.ID})
-		s.waits.add(pair{group: t.Session, num: t.ID})
-	}
-	if t.Until != 0 {
-		s.setTimer(t.timer())
+		s.dropTimer(g.revocation())
 	}
 }
 
-func (t Ticket) timer() timer {
-	what := timerKept
-	if t.State == TicketWaiting || t.State == TicketGranted {
-		what = timerTicket
+// limited notes that one more, or one less, relies on the limit of a semaphore.
+func (s *State) limited(u use, limit uint64, by int) use {
+	if limit == 0 {
+		return u
 	}
-	return timer{due: t.Until, what: what, id: t.ID}
+	u.limit, u.limitUsers = limit, u.limitUsers+by
+	if u.limitUsers == 0 {
+		u.limit = 0
+	}
+	return u
 }
 
-// moveTicket stores a ticket in another state. Until is the deadline that the new state has, 0 for none.
-func (s *State) moveTicket(t Ticket, to TicketState, until uint64) {
-	s.dropTimer(t.timer())
-	if t.State == TicketWaiting {
-		s.queues.remove(pair{group: t.Lock, num: t.ID})
-		s.waits.remove(pair{group: t.Session, num: t.ID})
-	}
-	t.State, t.Until, t.Index = to, until, s.nextRevision()
-	s.tickets.set(t.ID, t)
-	s.indexTicket(t)
-}
-
-func (s *State) endTicket(id uint64, as TicketState) {
-	if t, ok := s.tickets.get(id); ok {
-		s.moveTicket(t, as, s.counters.Now+ticketKeepMs)
-	}
-}
-
-// freeLock takes the lock from its holder and gives it to the first wait, or removes the row.
-func (s *State) freeLock(name string) {
-	l, _ := s.locks.get(name)
-	s.holdings.remove(pair{group: l.Session, num: l.Token, name: name})
-	if l.Ticket != 0 {
-		if t, ok := s.tickets.get(l.Ticket); ok && t.State == TicketGranted {
-			s.endTicket(l.Ticket, TicketReleased)
-		}
-	}
-	next, waiting := s.queues.first(name)
-	if !waiting {
-		s.locks.delete(name)
+func (s *State) setUse(name string, u use) {
+	if u.holders == 0 && u.limitUsers == 0 {
+		delete(s.uses, name)
 		return
 	}
-	t, _ := s.tickets.get(next.num)
-	t.Token = s.grant(name, t.Session, t.ID).Lock.Token
-	s.moveTicket(t, TicketGranted, s.counters.Now+t.ClaimMs)
+	s.uses[name] = u
 }
 
-// ticketDue is called when a ticket's deadline has passed.
-func (s *State) ticketDue(id, due uint64) {
-	t, ok := s.tickets.get(id)
-	if !ok || t.Until != due {
-		return
+// fits tells whether a want is compatible with those who hold the name now.
+func (s *State) fits(w LockWant) bool {
+	if s.delays.has(w.Name) {
+		return false
 	}
-	switch t.State {
-	case TicketWaiting:
-		s.endTicket(id, TicketTimedOut)
-	case TicketGranted:
-		s.endTicket(id, TicketUnclaimed)
-		s.freeLock(t.Lock)
-	default:
-		s.tickets.delete(id)
-	}
-}
-
-// ReleaseLock gives a lock back. The token proves that the caller means the grant that it has.
-type ReleaseLock struct {
-	Session string `cbor:"1,keyasint"`
-	Name    string `cbor:"2,keyasint"`
-	Token   uint64 `cbor:"3,keyasint"`
-}
-
-func (ReleaseLock) kind() Kind { return kindReleaseLock }
-
-func (c ReleaseLock) apply(s *State) Result {
-	l, ok := s.locks.get(c.Name)
-	if !ok || l.Session != c.Session || l.Token != c.Token {
-		return refuse(CodeNotHolder, "this session does not hold the lock with this token")
-	}
-	s.freeLock(c.Name)
-	return Result{Lock: &LockResult{Name: c.Name, Token: c.Token}}
-}
-
-// CancelTicket withdraws a wait. A grant that nobody has claimed yet is given back; a claimed one must be released.
-type CancelTicket struct {
-	ID uint64 `cbor:"1,keyasint"`
-}
-
-func (CancelTicket) kind() Kind { return kindCancelTicket }
-
-func (c CancelTicket) apply(s *State) Result {
-	t, ok := s.tickets.get(c.ID)
-	if !ok {
-		return refuse(CodeTicketNotFound, "no such ticket: it ended long ago or never was")
-	}
+	u := s.uses[w.Name]
 	switch {
-	case t.State == TicketWaiting:
-		s.endTicket(t.ID, TicketCancelled)
-	case t.State == TicketGranted && !t.Claimed:
-		s.endTicket(t.ID, TicketCancelled)
-		s.freeLock(t.Lock)
-	default:
-		r := refuse(CodeTicketEnded, "the wait is over")
-		r.Lock = &LockResult{Name: t.Lock, Ticket: t.ID, State: t.State, Token: t.Token}
-		return r
+	case u.holders == 0:
+		return true
+	case u.mode != w.Mode || w.Mode == Exclusive:
+		return false
 	}
-	return Result{Lock: &LockResult{Name: t.Lock, Ticket: t.ID, State: TicketCancelled}}
+	return w.Mode == Shared || u.permits+w.Permits <= w.Limit
 }
 
-// ClaimTicket records that the owner of a wait is being told of its grant, which therefore no longer lapses. It is logged before the owner is
-// told: a grant that somebody was told of must not lapse because the leader that told him is gone.
-type ClaimTicket struct {
-	ID uint64 `cbor:"1,keyasint"`
+// counts tells whether the want counts up a grant that the party has.
+func (s *State) counts(p party, w LockWant, reentrant bool) bool {
+	mine := s.owns[partyOfLock{w.Name, p}]
+	if !reentrant || mine.reentrant == 0 {
+		return false
+	}
+	g, _ := s.grants.get(grantKey(w.Name, mine.reentrant))
+	return g.Mode == w.Mode && g.Permits == w.Permits
 }
 
-func (ClaimTicket) kind() Kind { return kindClaimTicket }
-
-func (c ClaimTicket) apply(s *State) Result {
-	t, ok := s.tickets.get(c.ID)
-	if !ok {
-		return refuse(CodeTicketNotFound, "no such ticket: it ended long ago or never was")
-	}
-	if t.State != TicketGranted {
-		r := refuse(CodeTicketEnded, "the wait is over")
-		r.Lock = &LockResult{Name: t.Lock, Ticket: t.ID, State: t.State}
-		return r
-	}
-	if !t.Claimed {
-		t.Claimed = true
-		s.moveTicket(t, TicketGranted, 0)
-	}
-	return Result{Lock: &LockResult{Name: t.Lock, Ticket: t.ID, State: TicketGranted, Token: t.Token}}
+// Grants visits the grants of a name, oldest first.
+func (s *State) Grants(name string, visit func(Grant) bool) {
+	s.grants.ascend(name+"\x00", func(_ string, g Grant) bool { return g.Name == name && visit(g) })
 }
 
-// Lock gives the held lock of a name.
-func (s *State) Lock(name string) (Lock, bool) { return s.locks.get(name) }
-
-// Locks visits the held locks in the order of their names, from the given one.
-func (s *State) Locks(from string, visit func(Lock) bool) {
-	s.locks.ascend(from, func(_ string, l Lock) bool { return visit(l) })
+// Grant gives the grant of a name with a token.
+func (s *State) Grant(name string, token uint64) (Grant, bool) {
+	return s.grants.get(grantKey(name, token))
 }
 
-// Ticket gives a wait by id.
-func (s *State) Ticket(id uint64) (Ticket, bool) { return s.tickets.get(id) }
+// Holders counts the grants of a name. Constant time.
+func (s *State) Holders(name string) int { return s.uses[name].holders }
 
-// Queue visits the waits for a lock, first in line first.
-func (s *State) Queue(name string, visit func(Ticket) bool) {
-	s.queues.each(name, func(p pair) bool {
-		t, _ := s.tickets.get(p.num)
-		return visit(t)
+// InUse counts the permits of a name that are taken, and tells its limit.
+func (s *State) InUse(name string) (permits, limit uint64) {
+	return s.uses[name].permits, s.uses[name].limit
+}
+
+// DelayedUntil is the cluster time until which nobody gets the lock, 0 when there is no delay.
+func (s *State) DelayedUntil(name string) uint64 {
+	d, _ := s.delays.get(name)
+	return d
+}
+
+// LockNames visits, in their order, the names that somebody holds or waits for or that are delayed, from the given one.
+func (s *State) LockNames(from string, visit func(name string) bool) {
+	for at := from; ; {
+		name, ok := s.nextLockName(at)
+		if !ok || !visit(name) {
+			return
+		}
+		at = name + "\x00\xff" // beyond all grants of the name, before every longer name that is valid
+	}
+}
+
+func (s *State) nextLockName(from string) (string, bool) {
+	var names []string
+	s.grants.ascend(from, func(_ string, g Grant) bool { names = append(names, g.Name); return false })
+	s.queues.tree.Ascend(pair{group: from}, func(p pair) bool { names = append(names, p.group); return false })
+	s.delays.ascend(from, func(name string, _ uint64) bool { names = append(names, name); return false })
+	if len(names) == 0 {
+		return "", false
+	}
+	least := names[0]
+	for _, name := range names[1:] {
+		least = min(least, name)
+	}
+	return least, true
+}
+
+// Holdings visits the grants of a session in the order of their tokens.
+func (s *State) Holdings(session string, visit func(Grant) bool) {
+	s.holdings.each(session, func(p pair) bool {
+		g, _ := s.grants.get(grantKey(p.name, p.num))
+		return visit(g)
 	})
 }
 
-// Position is the place of a waiting ticket in its queue, from 1; 0 when it does not wait.
-func (s *State) Position(id uint64) int {
-	t, ok := s.tickets.get(id)
-	if !ok || t.State != TicketWaiting {
-		return 0
+// HoldingsOf counts the grants of a session. Constant time.
+func (s *State) HoldingsOf(session string) int { return s.holdings.count(session) }
+
+// Revoked visits the grants of a session that it was asked to give back. Constant time when there are none.
+func (s *State) Revoked(session string, visit func(Grant) bool) {
+	if s.revoked[session] == 0 {
+		return
 	}
-	n := 0
-	s.queues.each(t.Lock, func(p pair) bool { n++; return p.num != id })
-	return n
+	s.Holdings(session, func(g Grant) bool { return g.RevokeAt == 0 || visit(g) })
 }

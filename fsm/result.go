@@ -10,6 +10,9 @@ const (
 	CodeNotHolder        Code = "not_holder"
 	CodeTicketNotFound   Code = "ticket_not_found"
 	CodeTicketEnded      Code = "ticket_ended"
+	CodeLimitMismatch    Code = "limit_mismatch"
+	CodeReentrancyLimit  Code = "reentrancy_limit"
+	CodeNoSuccessor      Code = "no_successor"
 	CodeKeyReused        Code = "idempotency_key_reused"
 	CodeKeyAcknowledged  Code = "idempotency_key_acknowledged" // its result was seen and forgotten: a late copy must not run again
 	CodeKeysOutstanding  Code = "idempotency_keys_outstanding"

@@ -141,12 +141,18 @@ const (
 func (s *State) endSession(id string, how sessionEnd) {
 	v, _ := s.sessions.get(id)
 	s.sessions.delete(id)
+	var names []string
 	for _, p := range s.waits.all(id) {
-		s.endTicket(p.num, TicketSessionGone)
+		t, _ := s.tickets.get(p.num)
+		names = append(names, s.endTicket(t, TicketSessionGone)...)
 	}
 	for _, p := range s.holdings.all(id) {
-		s.freeLock(p.name)
+		if g, there := s.Grant(p.name, p.num); there && how == sessionExpired {
+			s.delay(g)
+		}
+		names = append(names, s.free(p.name, p.num)...)
 	}
+	s.serve(names...)
 	if v.Instance != "" {
 		s.instanceSessionEnded(v.Instance, how)
 	}

@@ -92,10 +92,8 @@ func readSnapshot(in *bufio.Reader) (*State, error) {
 
 // reindex rebuilds what is derived from the tables.
 func (s *State) reindex() {
-	s.locks.ascend("", func(_ string, l Lock) bool {
-		s.holdings.add(pair{group: l.Session, num: l.Token, name: l.Name})
-		return true
-	})
+	s.grants.ascend("", func(_ string, g Grant) bool { s.indexGrant(g); return true })
+	s.delays.ascend("", func(name string, until uint64) bool { s.setTimer(delayTimer(name, until)); return true })
 	s.tickets.ascend(0, func(_ uint64, t Ticket) bool { s.indexTicket(t); return true })
 	s.acked.ascend("", func(client string, a acknowledged) bool {
 		s.setTimer(timer{due: a.Until, what: timerAcked, key: client})

@@ -8,7 +8,7 @@ type State struct {
 
 	nodes     *table[string, Node]
 	sessions  *table[string, Session]
-	locks     *table[string, Lock]
+	grants    *table[string, Grant] // by grantKey; its changes are those of the name
 	tickets   *table[uint64, Ticket]
 	stored    *table[string, storedResult]
 	storedAge *table[uint64, string] // order of storing -> key, oldest first
@@ -20,13 +20,20 @@ type State struct {
 	dead      *table[string, DeadLetter] // by eventKey
 	passes    *table[uint64, Pass]
 	acked     *table[string, acknowledged] // by Key.client()
+	delays    *table[string, uint64]       // lock name -> end of its delay, cluster time
+	acts      *table[uint64, Act]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
 	timers   timers         // housekeeping
 	urgent   timers         // deadlines that somebody waits for
 	queues   index          // lock name / ticket
-	holdings index          // session / lock name
+	holdings index          // session / token, lock name
 	waits    index          // session / ticket
+	asking   index          // party / ticket
+	uses     map[string]use // by lock name
+	owns     map[partyOfLock]own
+	holding  map[party]int  // grants
+	revoked  map[string]int // session -> grants that it was asked to give back
 	clients  index          // idempotency client / key
 	members  index          // service / live instance, in the order of registration
 	drains   index          // service / queued instance, in the order of asking
@@ -61,7 +68,8 @@ func New() *State {
 	s := &State{}
 	s.nodes = newTable[string, Node]("nodes", &s.changes)
 	s.sessions = newTable[string, Session]("sessions", &s.changes)
-	s.locks = newTable[string, Lock]("locks", &s.changes)
+	s.grants = newTable[string, Grant]("locks", &s.changes)
+	s.grants.key = nameOfGrant
 	s.tickets = newTable[uint64, Ticket]("tickets", &s.changes)
 	s.stored = newTable[string, storedResult]("stored", &s.changes)
 	s.storedAge = newTable[uint64, string]("stored_age", &s.changes)
@@ -73,8 +81,11 @@ func New() *State {
 	s.dead = newTable[string, DeadLetter]("dead", &s.changes)
 	s.passes = newTable[uint64, Pass]("passes", &s.changes)
 	s.acked = newTable[string, acknowledged]("acked", &s.changes)
+	s.delays = newTable[string, uint64]("delays", &s.changes)
+	s.acts = newTable[uint64, Act]("acts", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
-	s.queues, s.holdings, s.waits, s.clients = newIndex(), newIndex(), newIndex(), newIndex()
+	s.queues, s.holdings, s.waits, s.asking, s.clients = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
+	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
 	s.pending, s.buried = map[string]int{}, map[string]int{}
 	return s
@@ -82,8 +93,8 @@ func New() *State {
 
 // sections lists the tables in snapshot order. A new table goes to the end.
 func (s *State) sections() []section {
-	return []section{s.nodes, s.sessions, s.locks, s.tickets, s.stored, s.storedAge, s.modified,
-		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked}
+	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.storedAge, s.modified,
+		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts}
 }
 
 // Clone gives a copy for reading, in constant time. It must be called where Apply may be called; the copy may then be read anywhere.
@@ -91,10 +102,11 @@ func (s *State) sections() []section {
 func (s *State) Clone() *State {
 	return &State{
 		counters: s.counters,
-		nodes:    s.nodes.clone(), sessions: s.sessions.clone(), locks: s.locks.clone(), tickets: s.tickets.clone(),
+		nodes:    s.nodes.clone(), sessions: s.sessions.clone(), grants: s.grants.clone(), tickets: s.tickets.clone(),
 		stored: s.stored.clone(), storedAge: s.storedAge.clone(), modified: s.modified.clone(),
 		services: s.services.clone(), instances: s.instances.clone(), mappings: s.mappings.clone(),
 		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
+		delays: s.delays.clone(), acts: s.acts.clone(),
 	}
 }
 

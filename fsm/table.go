@@ -107,6 +107,11 @@ func (t *table[K, V]) ascend(from K, visit func(K, V) bool) {
 	t.rows.Ascend(from, func(k K, r row[V]) bool { return visit(k, r.value) })
 }
 
+// descend is ascend the other way round.
+func (t *table[K, V]) descend(from K, visit func(K, V) bool) {
+	t.rows.Descend(from, func(k K, r row[V]) bool { return visit(k, r.value) })
+}
+
 func (t *table[K, V]) clone() *table[K, V] {
 	c := &table[K, V]{name: t.name, digest: t.digest, key: t.key}
 	c.rows = *t.rows.Copy()

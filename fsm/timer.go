@@ -22,6 +22,8 @@ const (
 	timerLeaving
 	timerAcked    // a client may have been silent for a window
 	timerInstance // an ended instance has been kept long enough
+	timerDelay    // of a lock
+	timerRevoke   // of a grant
 )
 
 // timers fire in the order of (due, kind, key): the same on every replica.
@@ -57,7 +59,8 @@ func (s *State) NextWaitDeadline() (uint64, bool) {
 }
 
 func (t timer) of(s *State) timers {
-	if t.what == timerTicket {
+	switch t.what {
+	case timerTicket, timerDelay, timerRevoke:
 		return s.urgent
 	}
 	return s.timers
@@ -103,11 +106,18 @@ func (s *State) fire(t timer) {
 		s.leavingDue(t.key, t.due)
 	case timerInstance:
 		s.instanceDue(t.key, t.due)
+	case timerDelay:
+		s.delayDue(t.key, t.due)
+	case timerRevoke:
+		s.revocationDue(t.key, t.id, t.due)
 	}
 }
 
 // index is an ordered set of pairs (group, member), derived from rows.
-type index struct{ tree *btree.BTreeG[pair] }
+type index struct {
+	tree   *btree.BTreeG[pair]
+	counts map[string]int // by group
+}
 
 type pair struct {
 	group string
@@ -116,7 +126,7 @@ type pair struct {
 }
 
 func newIndex() index {
-	return index{btree.NewBTreeGOptions(pairLess, btree.Options{NoLocks: true})}
+	return index{btree.NewBTreeGOptions(pairLess, btree.Options{NoLocks: true}), map[string]int{}}
 }
 
 func pairLess(a, b pair) bool {
@@ -129,11 +139,26 @@ func pairLess(a, b pair) bool {
 	return a.name < b.name
 }
 
-func (x index) add(p pair)    { x.tree.Set(p) }
-func (x index) remove(p pair) { x.tree.Delete(p) }
+func (x index) add(p pair) {
+	if _, there := x.tree.Set(p); !there {
+		x.counts[p.group]++
+	}
+}
+
+func (x index) remove(p pair) {
+	if _, there := x.tree.Delete(p); !there {
+		return
+	}
+	if x.counts[p.group]--; x.counts[p.group] == 0 {
+		delete(x.counts, p.group)
+	}
+}
 
 // first is the smallest member of a group.
 func (x index) first(group string) (pair, bool) {
+	if x.counts[group] == 0 {
+		return pair{}, false
+	}
 	var found pair
 	ok := false
 	x.each(group, func(p pair) bool { found, ok = p, true; return false })
@@ -151,8 +176,18 @@ func (x index) all(group string) []pair {
 	return out
 }
 
-func (x index) count(group string) int {
-	n := 0
-	x.each(group, func(pair) bool { n++; return true })
-	return n
+func (x index) count(group string) int { return x.counts[group] }
+
+// before is the member of a group that stands before the given one.
+func (x index) before(p pair) (pair, bool) {
+	var found pair
+	ok := false
+	x.tree.Descend(p, func(q pair) bool {
+		if q == p {
+			return true
+		}
+		found, ok = q, q.group == p.group
+		return false
+	})
+	return found, ok
 }

@@ -147,6 +147,9 @@ func (f *forwarder) send(c *gin.Context, leader Leader) {
 		own.Del(name) // the leader's answer has them
 	}
 	c.Abort()
+	if c.FullPath() == observePath {
+		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Time{}) // the leader decides when a stream ends
+	}
 	f.proxy.ServeHTTP(c.Writer, r)
 }
 

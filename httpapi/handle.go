@@ -115,7 +115,7 @@ func (o operation[B, A]) run(ctx context.Context, k Keyed, body *B) (fsm.Result,
 
 // propose gives one op to the replica. Refusals of the state come back as errors.
 func (s *Server) propose(ctx context.Context, op fsm.Op) (fsm.Result, error) {
-	results, err := s.rep.Propose(ctx, op)
+	results, err := s.rep.Propose(ctx, append([]fsm.Op{op}, s.escort(op.Command)...)...)
 	if err != nil {
 		return fsm.Result{}, outcomeOf(err)
 	}

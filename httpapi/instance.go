@@ -109,6 +109,7 @@ func (s *Server) keepaliveInstance(ctx context.Context, in *unkeyed[api.Incarnat
 	if v.State == fsm.InstanceDraining {
 		out.Body.Directive = api.DirectiveDrain
 	}
+	s.view(func(now view) { out.Body.Revoked = revokedOf(now, v.Session) })
 	return out, nil
 }
 

@@ -16,6 +16,8 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
+
+	deadlocks prometheus.Counter
 }
 
 func newMetrics(s *Server) (*metrics, error) {
@@ -26,7 +28,8 @@ func newMetrics(s *Server) (*metrics, error) {
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quiesce_http_request_seconds", Help: "Time to answer, parked requests included.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 4, 9)}, []string{"route"}),
 	}
-	all := append([]prometheus.Collector{m.requests, m.latency, stateCollector{s}, collectors.NewGoCollector(),
+	m.deadlocks = prometheus.NewCounter(prometheus.CounterOpts{Name: "quiesce_lock_deadlocks_total", Help: "Circles of waits that an acquire at this node closed."})
+	all := append([]prometheus.Collector{m.requests, m.latency, m.deadlocks, stateCollector{s}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}, s.cfg.Collectors...)
 	for _, c := range all {
 		if err := m.registry.Register(c); err != nil {

@@ -90,6 +90,7 @@ func refusedBy(r fsm.Result) *refusal {
 		if p.Holder != "" {
 			p.Token = r.Lock.Token
 		}
+		p.Blockers, p.Limit = r.Lock.Names, r.Lock.Limit
 	}
 	if r.Instance != nil {
 		p.Blockers = r.Instance.Blockers

@@ -33,6 +33,8 @@ func (s *Server) routes() {
 	endpoint(post, "/v1/sessions", s.openSession())
 	endpoint(remove, "/v1/sessions/{id}", s.closeSession())
 	plain(s, post, "/v1/sessions/keepalive", "sessions.keepalive", s.keepaliveSessions)
+	item(s, "/v1/sessions/{id}", "sessions.get", s.findSession)
+	collection(s, "/v1/sessions", "sessions.list", "sessions", s.listSessions)
 
 	plain(s, post, "/v1/batch", "batch", s.batch)
 
@@ -40,8 +42,21 @@ func (s *Server) routes() {
 	plain(s, post, "/v1/locks/acquire", api.OpAcquire, s.acquire)
 	endpoint(post, "/v1/locks/release", s.releaseLock())
 	endpoint(post, "/v1/locks/cancel", s.cancelWait())
+	endpoint(post, "/v1/locks/downgrade", s.downgradeLock())
+	endpoint(post, "/v1/locks/handoff", s.handOffLock())
+	endpoint(post, "/v1/locks/revoke", s.revokeLock())
+	endpoint(post, "/v1/locks/force-release", s.forceReleaseLock())
 	plain(s, post, "/v1/locks/validate", "locks.validate", s.validateLock)
+	plain(s, get, "/v1/locks/deadlocks", "locks.deadlocks", s.listDeadlocks)
 	collection(s, "/v1/locks", "locks.list", "locks", s.listLocks)
+
+	s.campaignOp().withBatch("")
+	plain(s, post, "/v1/elections/campaign", api.OpCampaign, s.campaign)
+	endpoint(post, "/v1/elections/proclaim", s.proclaim())
+	endpoint(post, "/v1/elections/resign", s.resign())
+	plain(s, get, "/v1/elections", "elections.get", s.getElection)
+
+	collection(s, "/v1/audit", "audit.list", "acts", listAudit)
 
 	endpoint(put, "/v1/services/{name}", s.putService())
 	endpoint(remove, "/v1/services/{name}", s.deleteService())
@@ -114,6 +129,7 @@ func (s *Server) describe() error {
 		op.Responses["200"] = &huma.Response{Description: about}
 		s.huma.OpenAPI().AddOperation(&op)
 	}
+	s.huma.OpenAPI().AddOperation(s.observeSpec())
 	// huma notes its own error type for every operation; no answer has it, see transform.
 	delete(s.schemas().Map(), "ErrorModel")
 	delete(s.schemas().Map(), "ErrorDetail")
@@ -121,6 +137,7 @@ func (s *Server) describe() error {
 	if err != nil {
 		return err
 	}
+	s.engine.GET(observePath, s.observe)
 	s.engine.GET("/metrics", gin.WrapH(s.metrics.handler()))
 	s.engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/openapi+json", document) })
 	return nil

@@ -58,6 +58,8 @@ type Server struct {
 
 	notReady atomic.Pointer[string] // the reason; nil when ready
 	inFlight atomic.Int64
+	streams  atomic.Int64
+	parked   tickets
 	bodyMax  time.Duration // to read a body
 	draining chan struct{} // closed by the first Drain
 	drain    sync.Once
@@ -74,7 +76,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.DrainMax == 0 {
 		cfg.DrainMax = 10 * time.Second
 	}
-	s := &Server{cfg: cfg, rep: cfg.Replica, log: cfg.Log, ops: map[string]batchable{}, bodyMax: bodyReadMax, draining: make(chan struct{})}
+	s := &Server{cfg: cfg, rep: cfg.Replica, log: cfg.Log, ops: map[string]batchable{}, parked: tickets{n: map[uint64]int{}}, bodyMax: bodyReadMax, draining: make(chan struct{})}
 	s.SetReady(false, "starting")
 	var err error
 	if s.metrics, err = newMetrics(s); err != nil {

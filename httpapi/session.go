@@ -21,7 +21,7 @@ func (s *Server) openSession() operation[api.OpenSession, api.Session] {
 			return fsm.OpenSession{ID: randomID(), Name: c.body.Name, TTLMs: c.body.TTLMs}, nil
 		},
 		answer: func(r fsm.Result) (api.Session, int) {
-			return api.Session{ID: r.Session.ID, TTLMs: r.Session.TTLMs}, http.StatusOK
+			return api.Session{ID: r.Session.ID, TTLMs: r.Session.TTLMs, EndsWithinMs: endsWithin(r.Session.TTLMs)}, http.StatusOK
 		},
 	}
 }
@@ -53,10 +53,59 @@ func (s *Server) keepaliveSessions(ctx context.Context, in *unkeyed[api.Keepaliv
 		}
 		out.Body.Sessions = append(out.Body.Sessions, api.SessionLease{ID: l.ID, Gone: l.Gone, TTLMs: l.TTLMs, RemainingMs: l.RemainingMs})
 	}
+	s.tellRevoked(out.Body.Sessions)
 	if gone == len(leases) {
 		return nil, problem(api.CodeSessionNotFound, "no such session: it expired or was closed")
 	}
 	return out, nil
+}
+
+// endsWithin is the published bound of lateness: G5 in docs/guarantees.md.
+func endsWithin(ttlMs uint64) uint64 { return 2 * ttlMs }
+
+// tellRevoked tells holders which locks they are asked to give back.
+func (s *Server) tellRevoked(leases []api.SessionLease) {
+	s.view(func(v view) {
+		for i := range leases {
+			leases[i].Revoked = revokedOf(v, leases[i].ID)
+		}
+	})
+}
+
+func revokedOf(v view, session string) (out []api.Revocation) {
+	v.Revoked(session, func(g fsm.Grant) bool {
+		out = append(out, api.Revocation{Name: g.Name, Token: g.Token, TakenInMs: v.until(g.RevokeAt), Reason: g.RevokeReason})
+		return len(out) < api.QueueShownMax
+	})
+	return out
+}
+
+func (s *Server) findSession(v view, id string) (api.Session, uint64, fsm.Code) {
+	have, ok := v.Session(id)
+	if !ok {
+		return api.Session{}, 0, fsm.CodeSessionNotFound
+	}
+	return s.sessionOf(v, have), 0, ""
+}
+
+func (s *Server) listSessions(v view, q *Listing, p *page) api.Sessions {
+	out := api.Sessions{Sessions: []api.Session{}}
+	v.Sessions(p.from(), func(have fsm.Session) bool {
+		take, further := p.row(have.ID, true)
+		if take {
+			out.Sessions = append(out.Sessions, s.sessionOf(v, have))
+		}
+		return further
+	})
+	out.Page = p.head()
+	return out
+}
+
+func (s *Server) sessionOf(v view, have fsm.Session) api.Session {
+	out := api.Session{ID: have.ID, Name: have.Name, TTLMs: have.TTLMs, EndsWithinMs: endsWithin(have.TTLMs), Instance: have.Instance,
+		Locks: v.HoldingsOf(have.ID), Waits: v.WaitsOf(have.ID)}
+	out.RemainingMs, _ = s.rep.LeaseRemaining(have.ID)
+	return out
 }
 
 // unkeyed is the input of calls that change nothing in the log and so take no idempotency key.

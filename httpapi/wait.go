@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -39,13 +40,18 @@ func (s *Server) acquire(ctx context.Context, in *withBody[api.AcquireLocks]) (*
 		return nil, err
 	}
 	if r.Lock.Ticket == 0 {
-		return s.granted(r.Index, b.Session, r.Lock.Name, r.Lock.Token, 0), nil
+		return s.granted(r.Index, b.Session, 0, r.Lock.Grants), nil
+	}
+	if cycle := s.cycle(r.Lock.Ticket); cycle != nil {
+		out := parked(r.Lock.Ticket, r.Lock.Position, r.Index) // whoever asked decides whether to wait all the same
+		out.Body.Deadlock = cycle
+		return out, nil
 	}
 	return s.park(ctx, r.Lock.Ticket, min(api.ParkMaxMs*time.Millisecond, time.Duration(b.WaitMs)*time.Millisecond+ticketLateness))
 }
 
 func (s *Server) reattach(ctx context.Context, b *api.AcquireLocks) (*answer[api.Acquired], error) {
-	if b.Session != "" || len(b.Locks) != 0 || b.ClaimMs != 0 {
+	if b.Session != "" || b.Owner != "" || len(b.Locks) != 0 || b.ClaimMs != 0 || b.Reentrant || b.LockDelayMs != 0 || b.Value != "" {
 		return nil, invalid("body.ticket", "nothing but wait_ms goes with a ticket")
 	}
 	patience := api.ParkMaxMs * time.Millisecond
@@ -63,24 +69,27 @@ func (s *Server) reattach(ctx context.Context, b *api.AcquireLocks) (*answer[api
 func (s *Server) park(ctx context.Context, id uint64, patience time.Duration) (*answer[api.Acquired], error) {
 	w := s.rep.Watch("tickets", strconv.FormatUint(id, 10))
 	defer w.Close()
+	s.parked.add(id)
+	defer s.parked.remove(id)
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	recheck := time.NewTicker(leadRecheck)
 	defer recheck.Stop()
+	position := 0
 	for {
 		var t fsm.Ticket
+		var grants []fsm.GrantedTo
 		var index uint64
 		var found bool
-		position := 0
 		s.rep.View(func(st *fsm.State) {
 			t, found = st.Ticket(id)
-			position, index = st.Position(id), st.Revision()
+			grants, index = st.Granted(t), st.Revision()
 		})
 		if !found {
 			return nil, refusedBy(fsm.Result{Code: fsm.CodeTicketNotFound, Detail: "it ended long ago or never was", Index: index})
 		}
 		if t.State != fsm.TicketWaiting {
-			return s.ended(ctx, t, index)
+			return s.ended(ctx, t, index, grants)
 		}
 		select {
 		case <-w.Wake():
@@ -93,6 +102,7 @@ func (s *Server) park(ctx context.Context, id uint64, patience time.Duration) (*
 		case <-s.draining:
 		case <-ctx.Done():
 		}
+		s.rep.View(func(st *fsm.State) { position, index = st.Position(id), st.Revision() })
 		return parked(id, position, index), nil
 	}
 }
@@ -101,15 +111,41 @@ func parked(ticket uint64, position int, index uint64) *answer[api.Acquired] {
 	return &answer[api.Acquired]{Status: http.StatusAccepted, Index: index, Body: api.Acquired{Ticket: ticket, Position: position}}
 }
 
-func (s *Server) granted(index uint64, session, name string, token, ticket uint64) *answer[api.Acquired] {
+func (s *Server) granted(index uint64, session string, ticket uint64, grants []fsm.GrantedTo) *answer[api.Acquired] {
 	out := &answer[api.Acquired]{Status: http.StatusOK, Index: index}
-	out.Body = api.Acquired{Grants: []api.Grant{{Name: name, Token: token}}, Ticket: ticket}
+	out.Body = api.Acquired{Grants: grantsOf(grants), Ticket: ticket}
 	out.Body.LeaseRemainingMs, _ = s.rep.LeaseRemaining(session)
 	return out
 }
 
+// tickets are the waits whose requests are parked at this node, each with how many.
+type tickets struct {
+	mu sync.Mutex
+	n  map[uint64]int
+}
+
+func (t *tickets) add(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n[id]++
+}
+
+func (t *tickets) remove(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n[id]--; t.n[id] == 0 {
+		delete(t.n, id)
+	}
+}
+
+func (t *tickets) has(id uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n[id] > 0
+}
+
 // ended answers a wait that is over.
-func (s *Server) ended(ctx context.Context, t fsm.Ticket, index uint64) (*answer[api.Acquired], error) {
+func (s *Server) ended(ctx context.Context, t fsm.Ticket, index uint64, grants []fsm.GrantedTo) (*answer[api.Acquired], error) {
 	over := func(code api.Code, detail string) (*answer[api.Acquired], error) {
 		p := problem(code, detail)
 		p.Index = index
@@ -117,7 +153,7 @@ func (s *Server) ended(ctx context.Context, t fsm.Ticket, index uint64) (*answer
 	}
 	switch t.State {
 	case fsm.TicketGranted:
-		return s.claim(ctx, t, index)
+		return s.claim(ctx, t, index, grants)
 	case fsm.TicketTimedOut:
 		return over(api.CodeLockWaitTimeout, "waited in vain")
 	case fsm.TicketSessionGone:
@@ -135,9 +171,9 @@ func (s *Server) ended(ctx context.Context, t fsm.Ticket, index uint64) (*answer
 // claim logs that the owner is being told of the grant, and tells it then. Telling beside the claim would save a commit for each hand-over
 // that was waited for, but a grant must not be told by a node that no longer leads, or later than claim_ms: the lock would go to the next
 // while the first believes in it. When the claim does not come through the ticket is the answer, for it finds the grant wherever it stands.
-func (s *Server) claim(ctx context.Context, t fsm.Ticket, index uint64) (*answer[api.Acquired], error) {
+func (s *Server) claim(ctx context.Context, t fsm.Ticket, index uint64, grants []fsm.GrantedTo) (*answer[api.Acquired], error) {
 	if t.Claimed {
-		return s.granted(index, t.Session, t.Lock, t.Token, t.ID), nil
+		return s.granted(index, t.Session(), t.ID, grants), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimMax)
 	defer cancel()
@@ -148,5 +184,5 @@ func (s *Server) claim(ctx context.Context, t fsm.Ticket, index uint64) (*answer
 	if results[0].Refused() {
 		return nil, refusedBy(results[0])
 	}
-	return s.granted(results[0].Index, t.Session, t.Lock, t.Token, t.ID), nil
+	return s.granted(results[0].Index, t.Session(), t.ID, results[0].Lock.Grants), nil
 }
