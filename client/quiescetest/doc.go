@@ -1,31 +1,42 @@
-// Package quiescetest is a coordinator in memory for the tests of applications that use package client.
+// Package quiescetest is a coordinator in memory, in which application teams test their own shutdown and locking code.
 //
 // # Purpose
 //
-// It keeps the HTTP contract for what the SDK uses: sessions, exclusive locks with a queue, instances with a drain budget of one,
-// mappings, enqueued events, idempotency keys. A test can make it hang, refuse or fail, and read back what it was told.
+// [Start] gives a coordinator in milliseconds, with an address for package client. It is no imitation: the HTTP edge, the state machine and
+// the log's format are those of the product; only Raft, the disk and the network between nodes are missing. So whatever a node would refuse,
+// grant, queue or hand over, it does too, and it cannot drift.
+//
+// A test makes time pass ([Coordinator.Advance]), ends leases ([Coordinator.ExpireSession]), asks instances to stop ([Coordinator.Drain]),
+// takes the leader away ([Coordinator.LoseLeader]), lets requests fail, vanish, hang or come late ([Coordinator.FailNext] and its
+// neighbours), and reads back what was asked and what has become of it.
 //
 // # Invariants
 //
-// The same idempotency key gets the same answer. A lock has one holder, tokens rise. A session expires a TTL after its last keepalive.
+//	Q1  One call that changes something is one entry, encoded and decoded as in a log, and entries are applied one at a time.
+//	Q2  A lease ends never before its TTL since its last keepalive. The first keepalive of a term is logged before it is acknowledged.
+//	Q3  Faults stand in front of the edge: a request that a fault answers for has changed nothing, unless the fault says that it is served.
+//	Q4  The API answers as a cluster does: one suite asks both the same and compares (cluster_test/conformance_test.go).
 //
 // # Ownership
 //
-// The test owns the Coordinator; Start closes it in the test's cleanup. Without a server, it is an http.Handler and starts no goroutine.
+// Who made the Coordinator closes it; Start does so in the test's cleanup. Between requests nothing runs: the next deadline is a timer. So a
+// coordinator from [New] needs no Close, and fits into a testing/synctest bubble, where [Coordinator.HTTPClient] calls it without a socket.
 //
 // # Time
 //
-// It reads the wall clock when a request comes, and expires what is due then; in a testing/synctest bubble that is the bubble's clock.
+// Cluster time goes with the process's monotonic clock (the bubble's in a bubble), or with [ManualClock] by Advance alone. It stands still
+// without a leader. What is due by time happens at its deadline, where a real node may be late: by up to a TTL for a lease, by a second for
+// what nobody waits for.
 //
 // # Failure
 //
-// One node in memory: nothing survives it, and no promise of the product is proved by it. Tests of those run against real nodes.
+// Nothing survives it, and no promise about crashes, partitions or disks is shown by it: tests of those run against real nodes.
 //
 // # Limits
 //
-// None enforced but the batch of one acquire; it is for tests.
+// Those of the product. Remembered are the last 10,000 requests or 16 MiB of their bodies, and the last 100,000 events.
 //
 // # Not here
 //
-// Delivery of events to a cache, reconciliation, reads of collections.
+// MySQL and Redis: every JSON object is a mapping, every text or integer is a key, and accepted events stay pending. More than one node.
 package quiescetest
