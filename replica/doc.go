@@ -18,6 +18,8 @@
 //	R6  A node that was never formed or joined answers no vote; a cluster is formed once, by all expected nodes together.
 //	    (TestForm_RemovedNodeAndWipedPeerDoNotElect)
 //	R7  A node is removed only if the healthy voters that remain are a quorum of what remains, and at least MinVoters.
+//	R8  A restored state is served once a majority has it, gives no token twice, and ends the node that has it when the others lack it.
+//	    (TestRestore_UnderLoadGivesNoTokenTwice, TestRestore_LeaderCutOffInTheMiddleNeverServesWhatOthersLack)
 //
 // # Ownership
 //

@@ -30,6 +30,8 @@ var (
 	ErrBadEntry = errors.New("log entry cannot be applied")
 	// ErrTransferStuck: raft refuses every command because a leadership transfer never ends.
 	ErrTransferStuck = errors.New("leadership transfer never ends")
+	// ErrRestoreUnfinished: this node has the state of a backup that the others may never have.
+	ErrRestoreUnfinished = errors.New("the restore of a backup did not reach the other nodes")
 )
 
 // RefusedError is a refused change of the membership: Code for machines, Detail with the next safe step for people.

@@ -1,5 +1,7 @@
 package replica
 
+import "github.com/quiescehq/quiesce/replica/store"
+
 // Raft-level doors for tests that show what the bare library does.
 
 // VerifyLeader is raft's own check.
@@ -22,3 +24,8 @@ func (r *Replica) HoldChange() (end func()) {
 
 // ExportedOutcome is the translation of raft's errors.
 var ExportedOutcome = outcome
+
+// MarkRestoring leaves the folder as a crash in the middle of a restore does.
+func (r *Replica) MarkRestoring(voters int) error {
+	return r.stores.MarkRestoring(store.Restoring{Voters: voters})
+}

@@ -90,6 +90,10 @@ func (r *Replica) followLeadership(ctx context.Context) error {
 			if leads {
 				end = r.beginTerm(ctx)
 			}
+		case job := <-r.restores:
+			end()
+			job.done <- r.restore(job)
+			end = r.beginTerm(ctx) // in the same term, if this node still leads; if not, it ends by itself
 		case <-ctx.Done():
 			return nil
 		}

@@ -21,6 +21,7 @@ type machine struct {
 	onChange func([]fsm.Change) // called with mu held for writing; must be short
 	fatal    func(error)
 
+	restores     int    // states that raft put in the place of another since the start
 	installs     int    // restores of the same snapshot in a row
 	installIndex uint64 // that snapshot
 	onLoop       func()
@@ -35,6 +36,12 @@ func (m *machine) view(f func(s *fsm.State, applied uint64)) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	f(m.state, m.applied)
+}
+
+func (m *machine) restored() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.restores
 }
 
 func (m *machine) onChanges(f func([]fsm.Change)) {
@@ -86,6 +93,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		return ErrInstallLoop
 	}
 	m.state, m.applied = state, applied
+	m.restores++
 	m.onChange(nil)
 	m.watches.wakeAll()
 	return nil
@@ -98,11 +106,7 @@ type snapshot struct {
 }
 
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	err := binary.Write(sink, binary.BigEndian, s.applied)
-	if err == nil {
-		err = s.state.WriteSnapshot(sink)
-	}
-	if err != nil {
+	if err := writeSnapshot(sink, s.state, s.applied); err != nil {
 		_ = sink.Cancel()
 		return fmt.Errorf("write snapshot: %w", err)
 	}

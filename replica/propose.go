@@ -114,6 +114,8 @@ func (r *Replica) collect(first *proposal) (batch []*proposal, held *proposal) {
 
 // send hands one entry to raft and answers its proposals when raft does. release is called then.
 func (r *Replica) send(batch []*proposal, release func()) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
 	lead := r.leading.Load()
 	if lead == nil || lead.term != batch[0].term {
 		answer(batch, nil, ErrNotLeader)

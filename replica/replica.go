@@ -41,6 +41,10 @@ type Replica struct {
 	confirmed     atomic.Bool // a leader has confirmed this node as a voter since it started
 	waiting       atomic.Pointer[string]
 	changing      chan struct{} // taken by the one change of the membership under way; see beginChange
+
+	restoring chan struct{}     // taken by the one restore under way
+	restores  chan *restoration // to the goroutine that leads
+	sending   sync.Mutex        // held while entries go to raft; see restore
 }
 
 // Leader tells where commands go.
@@ -56,7 +60,8 @@ func Open(cfg Config) (_ *Replica, err error) {
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, log: cfg.Logger, started: time.Now(), queue: make(chan *proposal, queueMax),
-		notices: make(chan bool, 64), changing: make(chan struct{}, 1), stopped: make(chan struct{})}
+		notices: make(chan bool, 64), changing: make(chan struct{}, 1), stopped: make(chan struct{}),
+		restoring: make(chan struct{}, 1), restores: make(chan *restoration)}
 	r.machine = newMachine(r.fatal)
 	defer func() {
 		if err != nil {
@@ -94,6 +99,9 @@ func (r *Replica) openStores() (err error) {
 		if err := r.stores.MarkRejoin(); err != nil {
 			r.log.Error("cannot mark the data folder for a rejoin", "error", err)
 		}
+	}
+	if err := r.stores.CheckRestoring(); err != nil {
+		return err
 	}
 	return r.stores.VerifyNewest(checkSnapshot)
 }
