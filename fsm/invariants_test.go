@@ -21,39 +21,66 @@ func (s *State) check() error {
 // derivedEvery thins out the one check that rebuilds everything.
 const derivedEvery = 8
 
+// checkLocks looks at every name: who holds it may hold it together, and who waits has a reason to.
 func checkLocks(s *State) error {
 	var err error
-	s.locks.ascend("", func(name string, l Lock) bool {
-		if !s.sessions.has(l.Session) {
-			err = fmt.Errorf("I4: lock %q is held by session %q, which does not exist", name, l.Session)
-		}
-		if l.Token > s.counters.Token {
-			err = fmt.Errorf("I4: lock %q has token %d beyond %d", name, l.Token, s.counters.Token)
-		}
-		return err == nil
-	})
-	s.tickets.ascend(0, func(_ uint64, t Ticket) bool {
-		if t.State == TicketWaiting && !s.locks.has(t.Lock) {
-			err = fmt.Errorf("I5: ticket %d waits for %q, which nobody holds", t.ID, t.Lock)
-		}
+	s.LockNames("", func(name string) bool {
+		err = checkLock(s, name)
 		return err == nil
 	})
 	return err
 }
 
+func checkLock(s *State, name string) error {
+	var mode LockMode
+	var permits, limit, last uint64
+	holders := 0
+	var err error
+	s.Grants(name, func(g Grant) bool {
+		holders++
+		switch {
+		case !s.sessions.has(g.Session):
+			err = fmt.Errorf("I4: %q is held by session %q, which does not exist", name, g.Session)
+		case g.Token > s.counters.Token || g.Token <= last:
+			err = fmt.Errorf("I4: %q has token %d after %d, the last given is %d", name, g.Token, last, s.counters.Token)
+		case holders > 1 && (g.Mode != mode || g.Mode == Exclusive || g.Limit != limit):
+			err = fmt.Errorf("I4: %q is held in mode %d beside mode %d", name, g.Mode, mode)
+		case g.Mode == Permits && permits+g.Permits > g.Limit:
+			err = fmt.Errorf("I4: %q has %d permits of %d taken", name, permits+g.Permits, g.Limit)
+		}
+		mode, limit, permits, last = g.Mode, g.Limit, permits+g.Permits, g.Token
+		return err == nil
+	})
+	if head, waiting := s.queues.first(name); err == nil && waiting {
+		if t, _ := s.tickets.get(head.num); s.grantable(t) {
+			err = fmt.Errorf("I5: ticket %d waits for %q and could have all that it wants", t.ID, name)
+		}
+	}
+	return err
+}
+
 func checkTickets(s *State) error {
 	var err error
+	unclaimed := map[string]bool{}
 	s.tickets.ascend(0, func(_ uint64, t Ticket) bool {
-		l, held := s.locks.get(t.Lock)
 		switch {
-		case t.State == TicketWaiting && !s.sessions.has(t.Session):
+		case t.State == TicketWaiting && !s.sessions.has(t.Session()):
 			err = fmt.Errorf("ticket %d waits for a session that is gone", t.ID)
-		case t.State == TicketGranted && (!held || l.Ticket != t.ID || l.Token != t.Token):
-			err = fmt.Errorf("ticket %d says granted, lock %q says %+v", t.ID, t.Lock, l)
-		case t.State != TicketGranted && held && l.Ticket == t.ID:
-			err = fmt.Errorf("lock %q belongs to ticket %d in state %d", t.Lock, t.ID, t.State)
-		case t.Until == 0 && !t.Claimed:
+		case t.State == TicketGranted && len(t.Tokens) != len(t.Acquire.Wants):
+			err = fmt.Errorf("ticket %d was granted %d of %d names", t.ID, len(t.Tokens), len(t.Acquire.Wants))
+		case t.Until == 0:
 			err = fmt.Errorf("ticket %d in state %d has no deadline", t.ID, t.State)
+		case t.State == TicketGranted && !t.Claimed:
+			for i, w := range t.Acquire.Wants {
+				unclaimed[grantKey(w.Name, t.Tokens[i])] = true
+			}
+		}
+		return err == nil
+	})
+	s.grants.ascend("", func(key string, g Grant) bool {
+		t, ok := s.tickets.get(g.Ticket)
+		if ok && err == nil && !unclaimed[key] && t.State != TicketGranted {
+			err = fmt.Errorf("grant %d of %q belongs to ticket %d in state %d", g.Token, g.Name, t.ID, t.State)
 		}
 		return err == nil
 	})
@@ -125,7 +152,7 @@ func checkDerived(s *State) error {
 	fresh := New()
 	fresh.counters = s.counters
 	c := s.Clone()
-	fresh.nodes, fresh.sessions, fresh.locks, fresh.tickets = c.nodes, c.sessions, c.locks, c.tickets
+	fresh.nodes, fresh.sessions, fresh.grants, fresh.tickets, fresh.delays = c.nodes, c.sessions, c.grants, c.tickets, c.delays
 	fresh.stored, fresh.storedAge, fresh.acked, fresh.instances, fresh.events, fresh.dead = c.stored, c.storedAge, c.acked, c.instances, c.events, c.dead
 	fresh.reindex()
 	for _, x := range []struct {
@@ -133,10 +160,22 @@ func checkDerived(s *State) error {
 		have, want index
 	}{
 		{"queues", s.queues, fresh.queues}, {"holdings", s.holdings, fresh.holdings}, {"waits", s.waits, fresh.waits},
+		{"asking", s.asking, fresh.asking},
 		{"clients", s.clients, fresh.clients}, {"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
 	} {
 		if have, want := fmt.Sprint(x.have.tree.Items()), fmt.Sprint(x.want.tree.Items()); have != want {
 			return fmt.Errorf("index %s is %s, the tables say %s", x.name, have, want)
+		}
+		if have, want := fmt.Sprint(x.have.counts), fmt.Sprint(x.want.counts); have != want {
+			return fmt.Errorf("index %s counts %s, the tables say %s", x.name, have, want)
+		}
+	}
+	for _, x := range []struct {
+		name       string
+		have, want any
+	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked}} {
+		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {
+			return fmt.Errorf("%s is %s, the tables say %s", x.name, have, want)
 		}
 	}
 	// A timer may be left over from a deadline that moved; none may be missing.

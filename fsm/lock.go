@@ -187,7 +187,10 @@ func (s *State) limited(u use, limit uint64, by int) use {
 }
 
 func (s *State) setUse(name string, u use) {
-	if u.holders == 0 && u.limitUsers == 0 {
+	if u.holders == 0 {
+		u.mode = 0
+	}
+	if u == (use{}) {
 		delete(s.uses, name)
 		return
 	}

@@ -72,10 +72,9 @@ func (st *story) command() Command {
 		v, _ := st.s.Session(session)
 		return ExpireSession{ID: session, Generation: v.Generation - uint64(st.r.IntN(2))}
 	case 5, 6, 7:
-		return AcquireLock{Session: session, Name: lock, WaitMs: uint64(st.r.IntN(3) * 100), ClaimMs: uint64(st.r.IntN(80))}
+		return st.acquire(session)
 	case 8, 9:
-		l, _ := st.s.Lock(lock)
-		return ReleaseLock{Session: l.Session, Name: lock, Token: l.Token}
+		return st.holderCommand(lock)
 	case 10:
 		return CancelTicket{ID: st.s.Token() - uint64(st.r.IntN(8))}
 	case 11:
@@ -97,6 +96,46 @@ func (st *story) command() Command {
 		return MarkLeaving{ID: st.name("n", 3), Incarnation: "x", WithinMs: uint64(st.r.IntN(300))}
 	}
 	return PutNode{Node: Node{ID: st.name("n", 3), Incarnation: "x", HTTPAddr: st.name("h", 2)}}
+}
+
+func (st *story) acquire(session string) Command {
+	return AcquireLock{Session: session, Owner: st.name("o", 2), Wants: st.wants(), WaitMs: uint64(st.r.IntN(3) * 100), ClaimMs: uint64(st.r.IntN(80)),
+		Reentrant: st.r.IntN(3) == 0, DelayMs: uint64(st.r.IntN(3) * 30)}
+}
+
+func (st *story) wants() []LockWant {
+	var out []LockWant
+	for _, i := range st.r.Perm(4)[:1+st.r.IntN(3)] {
+		w := LockWant{Name: fmt.Sprint("l", i), Mode: LockMode(st.r.IntN(3))}
+		if w.Mode == Permits {
+			w.Permits, w.Limit = uint64(1+st.r.IntN(2)), 3
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// holderCommand is what some holder of a lock, or an operator, may do with it.
+func (st *story) holderCommand(name string) Command {
+	var all []Grant
+	st.s.Grants(name, func(g Grant) bool { all = append(all, g); return true })
+	if len(all) == 0 {
+		return AcquireLock{Session: st.name("s", 6), Wants: want(name), WaitMs: 100}
+	}
+	g := all[st.r.IntN(len(all))]
+	switch st.r.IntN(10) {
+	case 0:
+		return DowngradeLock{Session: g.Session, Name: name, Token: g.Token}
+	case 1, 2:
+		return HandOffLock{Session: g.Session, Name: name, Token: g.Token, To: []string{"", st.name("s", 6)}[st.r.IntN(2)]}
+	case 3:
+		return ForceReleaseLock{Name: name, Token: g.Token * uint64(st.r.IntN(2)), Reason: "story"}
+	case 4:
+		return RevokeLock{Name: name, WithinMs: uint64(1 + st.r.IntN(60)), Reason: "story"}
+	case 5:
+		return SetLockValue{Session: g.Session, Name: name, Token: g.Token, Value: st.name("v", 3)}
+	}
+	return ReleaseLock{Session: g.Session, Locks: []HeldLock{{Name: name, Token: g.Token}}}
 }
 
 func (st *story) instanceCommand() Command {
@@ -252,8 +291,8 @@ func TestState_RevisionCountsChanges(t *testing.T) {
 		{Tick{}, 1},
 		{OpenSession{ID: "a", TTLMs: 1000}, 2},
 		{OpenSession{ID: "a", TTLMs: 1000}, 2},
-		{AcquireLock{Session: "a", Name: "x"}, 3},
-		{AcquireLock{Session: "nobody", Name: "y"}, 3},
+		{AcquireLock{Session: "a", Wants: want("x")}, 3},
+		{AcquireLock{Session: "nobody", Wants: want("y")}, 3},
 		{PutNode{Node: Node{ID: "n"}}, 4},
 		{PutNode{Node: Node{ID: "n"}}, 4},
 		{CloseSession{ID: "a"}, 5},
@@ -307,79 +346,6 @@ func TestSnapshot_WrittenBesideApply(t *testing.T) {
 	}
 }
 
-// The lock twin: the obvious way to say who holds what and who waits. It knows nothing of tables, tickets or indexes.
-type lockTwin struct {
-	alive map[string]bool
-	queue map[string][]string // lock -> sessions, holder first
-}
-
-func (w *lockTwin) free(lock, session string) {
-	q := w.queue[lock]
-	for i := range q {
-		if q[i] == session {
-			w.queue[lock] = append(append([]string{}, q[:i]...), q[i+1:]...)
-			return
-		}
-	}
-}
-
-func (w *lockTwin) holder(lock string) string {
-	if q := w.queue[lock]; len(q) > 0 {
-		return q[0]
-	}
-	return ""
-}
-
-func TestLock_AgreesWithItsTwin(t *testing.T) {
-	t.Parallel()
-	r := rand.New(rand.NewPCG(seedOf(t), 2))
-	s, w := New(), &lockTwin{alive: map[string]bool{}, queue: map[string][]string{}}
-	apply(t, s, 1, Entry{Ops: []Op{{Command: TermStart{}}}})
-	tokens := map[string]uint64{}
-	for step := range 5000 {
-		session, lock := fmt.Sprintf("s%d", r.IntN(5)), fmt.Sprintf("l%d", r.IntN(2))
-		var c Command
-		switch r.IntN(5) {
-		case 0:
-			c = OpenSession{ID: session, TTLMs: 1000}
-			w.alive[session] = true
-		case 1:
-			if r.IntN(3) > 0 {
-				continue
-			}
-			c = CloseSession{ID: session}
-			delete(w.alive, session)
-			for l := range w.queue {
-				for range len(w.queue[l]) {
-					w.free(l, session)
-				}
-			}
-		case 2, 3:
-			c = AcquireLock{Session: session, Name: lock, WaitMs: WaitMaxMs, ClaimMs: WaitMaxMs}
-			if w.alive[session] && w.holder(lock) != session {
-				w.queue[lock] = append(w.queue[lock], session)
-			}
-		case 4:
-			holder := w.holder(lock)
-			c = ReleaseLock{Session: holder, Name: lock, Token: tokens[lock]}
-			w.free(lock, holder)
-		}
-		apply(t, s, 1, Entry{Ops: []Op{{Command: c}}})
-		for _, name := range []string{"l0", "l1"} {
-			l, _ := s.Lock(name)
-			if l.Session != w.holder(name) {
-				t.Fatalf("step %d, %+v: %s is held by %q, the twin says %q", step, c, name, l.Session, w.holder(name))
-			}
-			if l.Token != 0 && l.Token < tokens[name] {
-				t.Fatalf("step %d: the token of %s fell from %d to %d", step, name, tokens[name], l.Token)
-			}
-			if l.Token != 0 {
-				tokens[name] = l.Token
-			}
-		}
-	}
-}
-
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(EncodeEntry(Entry{Now: 1, Ops: []Op{{Command: OpenSession{ID: "a", TTLMs: 1000}}}}))
 	f.Add(EncodeEntry(Entry{Ops: []Op{{Command: TermStart{Node: "n"}, Key: &Key{ID: "k"}}}}))
@@ -421,7 +387,7 @@ func FuzzCommand(f *testing.F) {
 func TestState_LeftOverTimersDecideNothing(t *testing.T) {
 	t.Parallel()
 	s := fresh(t, PutNode{Node: Node{ID: "n", Incarnation: "x"}}, OpenSession{ID: "a", TTLMs: 1000}, OpenSession{ID: "b", TTLMs: 1000},
-		AcquireLock{Session: "a", Name: "x"}, AcquireLock{Session: "b", Name: "x", WaitMs: 200},
+		AcquireLock{Session: "a", Wants: want("x")}, AcquireLock{Session: "b", Wants: want("x"), WaitMs: 200},
 		MarkLeaving{ID: "n", Incarnation: "x", WithinMs: 100}, MarkLeaving{ID: "n", Incarnation: "x", WithinMs: 300})
 	for _, client := range []string{"c", "d"} {
 		for i := range uint64(3) {

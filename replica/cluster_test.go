@@ -191,7 +191,7 @@ func eventually(t *testing.T, what string, ask func() (bool, string)) {
 func open(id string) fsm.Op { return fsm.Op{Command: fsm.OpenSession{ID: id, TTLMs: 60_000}} }
 
 func acquire(session, name string) fsm.Op {
-	return fsm.Op{Command: fsm.AcquireLock{Session: session, Name: name}}
+	return fsm.Op{Command: fsm.AcquireLock{Session: session, Wants: []fsm.LockWant{{Name: name}}}}
 }
 
 func (c *cluster) must(n *node, ops ...fsm.Op) []fsm.Result {
