@@ -31,6 +31,7 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	gobreaker  = "github.com/sony/gobreaker/"
 	yaml       = "go.yaml.in/yaml/"
+	porcupine  = "github.com/anishathalye/porcupine"
 )
 
 // room is what one package may import. The standard library is open to it, but for what silent names.
@@ -73,6 +74,7 @@ var house = map[string]room{
 	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
 	"cluster_test":          {own: []string{"api", "client", "cluster_test/harness", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/harness":  {own: []string{"api", "cluster_test/links"}},
+	"cluster_test/history":  {outside: []string{porcupine}},
 	"cluster_test/links":    {},
 	"cluster_test/services": {outside: []string{mysqlGo}},
 	"cluster_test/demo":     {own: []string{"api", "client"}, outside: []string{mysqlGo, goRedis, errgroup}},
