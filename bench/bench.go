@@ -76,6 +76,18 @@ func (b *bench) start(ctx context.Context) (err error) {
 	return err
 }
 
+// pids of all systems.
+func (b *bench) pids() []int {
+	out := b.quiesce.PIDs()
+	if b.etcd != nil {
+		out = append(out, b.etcd.PIDs()...)
+	}
+	if b.redis != nil {
+		out = append(out, b.redis.PIDs()...)
+	}
+	return out
+}
+
 func (b *bench) close() error {
 	var errs []error
 	if b.redis != nil {
@@ -122,40 +134,40 @@ func (b *bench) all(ctx context.Context) error {
 // cycles measures each kind of lock once, etcd's two between ours.
 func (b *bench) cycles(ctx context.Context, workers int, last bool) error {
 	if b.has(partSDK) {
-		if err := b.sample(ctx, caseOf{partSDK, workers, last}, b.openSDK(1), workers, work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{partSDK, workers, b.quiesce.PIDs(), last}, b.openSDK(1), work.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.has(partSDK) || b.has(partHTTP) {
-		if err := b.sample(ctx, caseOf{etcdWith(etcdConnections[0]), workers, false}, b.openEtcd(etcdConnections[0], etcdConnections[0]), workers, work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{etcdWith(etcdConnections[0]), workers, b.etcd.PIDs(), false}, b.openEtcd(etcdConnections[0], etcdConnections[0]), work.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.has(partHTTP) {
-		if err := b.sample(ctx, caseOf{partHTTP, workers, last}, b.openWire(workers), workers, work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{partHTTP, workers, b.quiesce.PIDs(), last}, b.openWire(workers), work.Cycle); err != nil {
 			return err
 		}
 	}
 	if more := etcdConnections[1]; workers > 1 && (b.has(partSDK) || b.has(partHTTP)) {
-		if err := b.sample(ctx, caseOf{etcdWith(more), workers, false}, b.openEtcd(more, more), workers, work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{etcdWith(more), workers, b.etcd.PIDs(), false}, b.openEtcd(more, more), work.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.redis != nil {
 		open := func(ctx context.Context) (work.Locks, error) { return work.NewRedis(ctx, b.redis.Addr, workers) }
-		return b.sample(ctx, caseOf{partRedis, workers, false}, open, workers, work.Cycle)
+		return b.sample(ctx, caseOf{partRedis, workers, b.redis.PIDs(), false}, open, work.Cycle)
 	}
 	return nil
 }
 
 func (b *bench) handOffs(ctx context.Context, last bool) error {
 	step := func(locks work.Locks, _ int) load.Step { return work.HandOff(locks) }
-	if err := b.sample(ctx, caseOf{partHandOff, b.contend, last}, b.openSDK(b.contend), b.contend, step); err != nil {
+	if err := b.sample(ctx, caseOf{partHandOff, b.contend, b.quiesce.PIDs(), last}, b.openSDK(b.contend), step); err != nil {
 		return err
 	}
 	for _, connections := range etcdConnections {
-		c := caseOf{partHandOff + "-" + etcdWith(connections), b.contend, false}
-		if err := b.sample(ctx, c, b.openEtcd(connections, b.contend), b.contend, step); err != nil {
+		c := caseOf{partHandOff + "-" + etcdWith(connections), b.contend, b.etcd.PIDs(), false}
+		if err := b.sample(ctx, c, b.openEtcd(connections, b.contend), step); err != nil {
 			return err
 		}
 	}
@@ -204,18 +216,19 @@ func (b *bench) runName() string {
 // etcdWith names etcd's results with some connections.
 func etcdWith(connections int) string { return fmt.Sprintf("etcd%d", connections) }
 
-// caseOf names a case and tells whether it is one to profile.
+// caseOf is one case of one round.
 type caseOf struct {
 	name    string
 	workers int
+	servers []int // pids of what is measured
 	profile bool
 }
 
 // sample measures one case with fresh clients and keeps the result.
-func (b *bench) sample(ctx context.Context, c caseOf, open opener, workers int, step func(work.Locks, int) load.Step) (err error) {
+func (b *bench) sample(ctx context.Context, c caseOf, open opener, step func(work.Locks, int) load.Step) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%s with %d workers: %w", c.name, workers, err)
+			err = fmt.Errorf("%s with %d workers: %w", c.name, c.workers, err)
 		}
 	}()
 	locks, err := open(ctx)
@@ -233,12 +246,16 @@ func (b *bench) sample(ctx context.Context, c caseOf, open opener, workers int, 
 			return err
 		}
 	}
-	s, err := load.Run(ctx, load.Loop{Workers: workers, Warm: b.warm, Measure: b.measure}, step(locks, workers))
-	if err := errors.Join(err, stop(ctx)); err != nil {
+	m, err := startMeter(c.servers, b.pids())
+	if err != nil {
+		return errors.Join(err, stop(ctx))
+	}
+	s, err := load.Run(ctx, load.Loop{Workers: c.workers, Warm: b.warm, Measure: b.measure}, step(locks, c.workers))
+	if err := errors.Join(err, m.stop(&s), stop(ctx)); err != nil {
 		return err
 	}
 	b.results.add(c.name, c.workers, s)
-	b.say("  %-14s %9.0f /s  p50 %8.2f ms  p99 %8.2f ms  max %8.2f ms", c.name, s.Rate, load.Ms(s.P50), load.Ms(s.P99), load.Ms(s.Max))
+	b.say("  %-14s %9.0f /s  p50 %8.2f ms  p99 %8.2f ms  max %8.2f ms  others %.1f cores", c.name, s.Rate, load.Ms(s.P50), load.Ms(s.P99), load.Ms(s.Max), s.Others)
 	return nil
 }
 

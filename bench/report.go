@@ -45,8 +45,8 @@ func rounded(v float64) float64 {
 }
 
 func (r report) tables(out io.Writer, figures map[string]float64) error {
-	fmt.Fprintf(out, "%s\n%d rounds of %s a case; medians. Everything shares this machine: clients, three members of each system, Redis.\n",
-		r.place, r.options.rounds, r.options.measure)
+	fmt.Fprintf(out, "%s\n%d rounds of %s a case; medians. Clients, three members of each system and Redis share this machine;\nwhat else ran on it used %.1f cores (median of all cases). CPU is for one acquire and release.\n",
+		r.place, r.options.rounds, r.options.measure, figures["others_cores"])
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.cycleTable(w)
 	r.contendedTable(w)
@@ -55,7 +55,7 @@ func (r report) tables(out io.Writer, figures map[string]float64) error {
 	return w.Flush()
 }
 
-const columns = "\t/s\tp50 ms\tp99 ms\t/s against etcd\tp99 against etcd\t\n"
+const columns = "\t/s\tp50 ms\tp99 ms\t/s against etcd\tp99 against etcd\tCPU us, servers\tclient\t\n"
 
 func (r report) cycleTable(w io.Writer) {
 	for _, workers := range r.options.workers {
@@ -95,6 +95,9 @@ func (r report) row(w io.Writer, name string, samples, etcd []load.Sample) {
 		fmt.Fprintf(w, "%.2f [%.2f..%.2f]\t%.2f [%.2f..%.2f]\t", rate.Median, rate.Low, rate.High, p99.Median, p99.Low, p99.High)
 	} else {
 		fmt.Fprint(w, "\t\t")
+	}
+	if servers := median(load.ServersUs); servers > 0 {
+		fmt.Fprintf(w, "%.0f\t%.0f\t", servers, median(load.ClientUs))
 	}
 	fmt.Fprintln(w)
 }

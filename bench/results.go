@@ -62,8 +62,24 @@ func (r results) figures(o options) map[string]float64 {
 		out["keepalive_1000_ms"] = load.Median(load.Of(calls, load.P50Ms))
 		out["keepalive_1000_p99_ms"] = load.Median(load.Of(calls, load.P99Ms))
 	}
+	if others := r.others(); len(others) > 0 {
+		out["others_cores"] = load.Median(others)
+	}
 	if r.live > 0 {
 		out["live_sessions"], out["live_sessions_cores"] = float64(r.live), r.cores
+	}
+	return out
+}
+
+// others is what the rest of the machine used during each case.
+func (r results) others() []float64 {
+	var out []float64
+	for _, samples := range r.samples {
+		for _, s := range samples {
+			if s.Servers > 0 {
+				out = append(out, s.Others)
+			}
+		}
 	}
 	return out
 }
@@ -99,6 +115,10 @@ func putNamed(out map[string]float64, rate, prefix string, workers int, samples 
 	out[fmt.Sprintf("%s_%d", rate, workers)] = load.Median(load.Of(samples, load.Rate))
 	out[fmt.Sprintf("%s_p50_ms_%d", prefix, workers)] = load.Median(load.Of(samples, load.P50Ms))
 	out[fmt.Sprintf("%s_p99_ms_%d", prefix, workers)] = load.Median(load.Of(samples, load.P99Ms))
+	if servers := load.Median(load.Of(samples, load.ServersUs)); servers > 0 {
+		out[fmt.Sprintf("%s_cpu_us_servers_%d", prefix, workers)] = servers
+		out[fmt.Sprintf("%s_cpu_us_client_%d", prefix, workers)] = load.Median(load.Of(samples, load.ClientUs))
+	}
 }
 
 func putRatios(out map[string]float64, side string, workers int, ours, etcd []load.Sample) {

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -30,17 +31,19 @@ func Run(ctx context.Context, l Loop, step Step) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.Warm+l.Measure+graceMax)
 	defer cancel()
 	took := make([][]time.Duration, l.Workers)
+	all := make([]int, l.Workers)
 	from := time.Now().Add(l.Warm)
 	until := from.Add(l.Measure)
-	group, ctx := errgroup.WithContext(ctx)
+	group, failed := errgroup.WithContext(ctx)
 	for worker := range l.Workers {
 		group.Go(func() error {
 			mine := make([]time.Duration, 0, stepsExpected)
 			defer func() { took[worker] = mine }()
-			for began := time.Now(); began.Before(until); {
-				if err := step(ctx, worker); err != nil {
+			for began := time.Now(); began.Before(until) && failed.Err() == nil; {
+				if err := step(failed, worker); err != nil {
 					return fmt.Errorf("worker %d: %w", worker, err)
 				}
+				all[worker]++
 				ended := time.Now()
 				if ended.After(from) && !ended.After(until) {
 					mine = append(mine, ended.Sub(began))
@@ -50,8 +53,12 @@ func Run(ctx context.Context, l Loop, step Step) (Sample, error) {
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
+	if err := errors.Join(group.Wait(), context.Cause(ctx)); err != nil {
 		return Sample{}, err
 	}
-	return NewSample(slices.Concat(took...), l.Measure), nil
+	s := NewSample(slices.Concat(took...), l.Measure)
+	for _, n := range all {
+		s.All += n
+	}
+	return s, nil
 }

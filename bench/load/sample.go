@@ -13,6 +13,11 @@ type Sample struct {
 	P50   time.Duration
 	P99   time.Duration
 	Max   time.Duration
+
+	All     int           // steps, those of the warm-up included
+	Servers time.Duration // CPU of what was measured, for all steps; 0 if unknown
+	Client  time.Duration // CPU of the side that measured
+	Others  float64       // cores that everything else on the machine used meanwhile
 }
 
 // NewSample reduces durations, which it sorts, that were seen within some time.
@@ -72,6 +77,18 @@ func Of(samples []Sample, value func(Sample) float64) []float64 {
 func Rate(s Sample) float64  { return s.Rate }
 func P50Ms(s Sample) float64 { return Ms(s.P50) }
 func P99Ms(s Sample) float64 { return Ms(s.P99) }
+
+func Others(s Sample) float64    { return s.Others }
+func ServersUs(s Sample) float64 { return perStep(s.Servers, s.All) }
+func ClientUs(s Sample) float64  { return perStep(s.Client, s.All) }
+
+// perStep is in microseconds.
+func perStep(d time.Duration, steps int) float64 {
+	if steps == 0 {
+		return 0
+	}
+	return float64(d) / float64(time.Microsecond) / float64(steps)
+}
 
 // Ms is a duration in milliseconds.
 func Ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -55,6 +55,9 @@ func StartEtcd(ctx context.Context, dir string) (_ *Etcd, err error) {
 	})
 }
 
+// PIDs of its processes.
+func (e *Etcd) PIDs() []int { return e.members.pids() }
+
 // Close ends the members.
 func (e *Etcd) Close() error { return e.members.kill() }
 

@@ -72,6 +72,9 @@ func StartQuiesce(ctx context.Context, c QuiesceConfig) (_ *Quiesce, err error) 
 	return q, q.nodes.await(ctx, "the Quiesce cluster", q.ready)
 }
 
+// PIDs of its processes.
+func (q *Quiesce) PIDs() []int { return q.nodes.pids() }
+
 // Close ends the nodes.
 func (q *Quiesce) Close() error { return q.nodes.kill() }
 

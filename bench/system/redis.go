@@ -55,5 +55,8 @@ func StartRedis(ctx context.Context, dir string) (_ *Redis, err error) {
 	return r, r.server.await(ctx, "Redis", func(ctx context.Context) error { return client.Ping(ctx).Err() })
 }
 
+// PIDs of its processes.
+func (r *Redis) PIDs() []int { return r.server.pids() }
+
 // Close ends the server.
 func (r *Redis) Close() error { return r.server.kill() }

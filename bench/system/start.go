@@ -42,6 +42,14 @@ func (g group) kill() error {
 	return errors.Join(errs...)
 }
 
+func (g group) pids() []int {
+	var out []int
+	for _, p := range g {
+		out = append(out, p.PID())
+	}
+	return out
+}
+
 // await polls until ready says so, a process has ended, or the time is up.
 func (g group) await(ctx context.Context, what string, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyMax)

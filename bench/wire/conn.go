@@ -36,7 +36,12 @@ func Dial(ctx context.Context, addr string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{conn: conn, head: []byte(" HTTP/1.1\r\nHost: " + addr + "\r\nContent-Type: application/json\r\n"), in: make([]byte, bufferBytes)}, nil
+	return Over(conn, addr), nil
+}
+
+// Over uses a connection that is there already.
+func Over(conn net.Conn, host string) *Conn {
+	return &Conn{conn: conn, head: []byte(" HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/json\r\n"), in: make([]byte, bufferBytes)}
 }
 
 // Close closes the connection.
