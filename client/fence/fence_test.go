@@ -1,6 +1,7 @@
 package fence_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"strings"
@@ -127,7 +128,9 @@ func TestAdvance_MissingRowIsSaidAndSoIsAKeyOfSeveral(t *testing.T) {
 	if got := s.number("SELECT MAX(fence_token) FROM accounts"); got != 0 {
 		t.Errorf("a refused fence left token %d", got)
 	}
-	s.exec("UPDATE accounts SET fence_token = 5")
+	if err := byBalance.Row(0).Update(t.Context(), s.db, 5, "balance = 0"); !errors.Is(err, fence.ErrManyRows) {
+		t.Errorf("Update by a key of two rows: %v", err)
+	}
 	if err := byBalance.Row(0).Do(t.Context(), s.db, 5, nil); !errors.Is(err, fence.ErrManyRows) {
 		t.Errorf("a key of two rows that hold the token: %v", err)
 	}
@@ -154,15 +157,76 @@ func TestUpdate_WritesUnlessAHigherTokenWasSeen(t *testing.T) {
 				token, balance uint64
 				want           error
 			}{{5, 10, nil}, {5, 20, nil}, {5, 20, nil}, {4, 30, fence.ErrFenced}, {6, 20, nil}, {5, 20, fence.ErrFenced}} {
+				before := step
+				before.balance, before.token = s.balance(), s.token()
 				if err := row.Update(t.Context(), s.db, step.token, "balance = ?", step.balance); !errors.Is(err, step.want) {
 					t.Errorf("token %d, balance %d: %v", step.token, step.balance, err)
 				}
-			}
-			if s.balance() != 20 || s.token() != 6 {
-				t.Errorf("balance %d, token %d", s.balance(), s.token())
+				want := step
+				if step.want != nil {
+					want = before
+				}
+				if s.balance() != want.balance || s.token() != want.token {
+					t.Errorf("token %d, balance %d: the row holds %d of token %d", step.token, step.balance, s.balance(), s.token())
+				}
 			}
 		})
 	}
+}
+
+// A transaction that has looked at the table before sees it as it was. The fence must not.
+func TestAdvance_SeesATokenThatItsTransactionCannot(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for what, f := range map[string]fence.Fence{"row": accounts(t).Row(1).Fence, "name": names(t).Name("a")} {
+		if err := f.Do(t.Context(), s.db, 5, nil); err != nil {
+			t.Fatal(err)
+		}
+		tx := s.begin()
+		var balance uint64
+		if err := tx.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE id = 1").Scan(&balance); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Do(t.Context(), s.db, 9, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Advance(t.Context(), tx, 5); !errors.Is(err, fence.ErrFenced) && !conflict(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Whether the token was raised or there already: until the transaction ends, it is alone. READ COMMITTED is the harder case, for there an
+// UPDATE that finds nothing to change keeps no lock.
+func TestAdvance_KeepsOthersOutUntilTheCommit(t *testing.T) {
+	t.Parallel()
+	for _, isolation := range isolations {
+		s := newStore(t, isolated(t, isolation))
+		for what, f := range map[string]fence.Fence{"row": accounts(t).Row(1).Fence, "name": names(t).Name("a")} {
+			for _, state := range []string{"raised", "there already"} {
+				tx := s.begin()
+				if err := f.Advance(t.Context(), tx, 5); err != nil {
+					t.Fatal(err)
+				}
+				impatient := within(t, 200*time.Millisecond)
+				if err := f.Do(impatient, s.db, 6, nil); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s, %s, token %s: another got in: %v", isolation, what, state, err)
+				}
+				if err := tx.Commit(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
+// conflict tells whether a server refuses to change what changed since the transaction looked (innodb_snapshot_isolation).
+func conflict(err error) bool {
+	var refused *mysql.MySQLError
+	return errors.As(err, &refused) && refused.Number == 1020
 }
 
 // An older holder that already wrote, but did not commit before it lost the lock, may still commit. The next one must see it.
@@ -216,9 +280,8 @@ func TestAdvance_ReadBeforeItMayBeOld(t *testing.T) {
 	if err := old.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	var refused *mysql.MySQLError
-	if err := <-done; errors.As(err, &refused) && refused.Number == 1020 {
-		t.Skip("this server refuses to write what changed since the read (innodb_snapshot_isolation)")
+	if err := <-done; conflict(err) {
+		t.Skip("this server refuses to change what changed since the transaction looked")
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ const (
 	isolationOfOld = "tx_isolation"          // of MariaDB before
 )
 
+var isolations = []string{"REPEATABLE-READ", "READ-COMMITTED"}
+
 // writing is one way to write with a token. It adds the token to history if nothing refuses it.
 type writing func(token uint64) error
 
@@ -28,7 +30,7 @@ type writing func(token uint64) error
 // its place in it while it holds the fence.
 func TestFence_NoLowerTokenWritesAfterAHigherOne(t *testing.T) {
 	t.Parallel()
-	for _, isolation := range []string{"REPEATABLE-READ", "READ-COMMITTED"} {
+	for _, isolation := range isolations {
 		for counting, change := range foundRows {
 			t.Run(isolation+" "+counting, func(t *testing.T) {
 				t.Parallel()

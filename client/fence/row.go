@@ -47,19 +47,14 @@ func (r Row) set(ctx context.Context, on Conn, token uint64, set string, args []
 	if err != nil {
 		return err
 	}
-	n, err := result.RowsAffected()
-	switch {
-	case err != nil:
+	if n, err := result.RowsAffected(); n == 1 || err != nil {
 		return err
-	case n > 1:
-		return ErrManyRows
-	case n == 1:
-		return nil
 	}
 	return r.explain(ctx, on, token)
 }
 
-// explain finds out why no row was changed: it had this token and these values already, or was not to be changed.
+// explain finds out why the rows that were changed are not one: it had this token and these values already, or it was not to be changed, or
+// the key is one of several.
 func (r Row) explain(ctx context.Context, on Conn, token uint64) error {
 	seen, err := r.look(ctx, on)
 	switch {
