@@ -112,11 +112,25 @@ func TestGuard_OrderEndsIt(t *testing.T) {
 	c := begin(t, s)
 	pids := familyOf(t, dir)
 	c.End(200 * time.Millisecond)
-	c.Extend(In(far)) // changes nothing: it is being ended
+	c.Extend(In(far)) // does not call it off
 	if got := outcome(t, c); !got.Cut {
 		t.Errorf("%+v", got)
 	}
 	awaitGone(t, 0, pids...)
+}
+
+func TestGuard_OrderWithMoreTimeThanTheInstantGetsItByExtension(t *testing.T) {
+	t.Parallel()
+	s := shell(t, `cd "$1"; trap 'sleep 1; exit 8' TERM; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
+	s.Until = In(patience / 2)
+	c := begin(t, s)
+	pidIn(t, s.Argv[4], "self")
+	c.Extend(In(500 * time.Millisecond)) // as if nothing had been heard for long
+	c.End(far)
+	c.Extend(In(far))
+	if got := outcome(t, c); got != (Outcome{Code: 8, Cut: true}) {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestGuard_EndOfTheAskerEndsTheCommandAndItsChildren(t *testing.T) {

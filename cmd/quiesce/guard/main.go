@@ -31,7 +31,7 @@ type guard struct {
 	empty    bool // no child is left
 	outcome  Outcome
 	ending   bool
-	killAt   Instant
+	killAt   Instant      // when ending, or at spec.Until if that is earlier
 	asked    map[int]bool // targets that got their SIGTERM
 	children <-chan os.Signal
 }
@@ -146,7 +146,7 @@ func (g *guard) obey(o order) {
 		g.pass(syscall.Signal(o.Signal))
 	case o.KillAt != 0:
 		g.end(o.KillAt, true)
-	case !g.ending:
+	default:
 		g.spec.Until = o.Until
 	}
 }
@@ -194,7 +194,6 @@ func (g *guard) note(status syscall.WaitStatus) {
 
 // end begins the end, or brings it forward. Cut tells that the command is the one to be ended, not what it left.
 func (g *guard) end(killAt Instant, cut bool) {
-	killAt = min(killAt, g.spec.Until)
 	if g.ending {
 		g.killAt = min(g.killAt, killAt)
 		return
@@ -217,7 +216,7 @@ func (g *guard) step() {
 	if !g.ending || g.empty {
 		return
 	}
-	kill := Now() >= g.killAt
+	kill := Now() >= min(g.killAt, g.spec.Until)
 	for target := range g.targets() {
 		switch {
 		case kill:

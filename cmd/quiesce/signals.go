@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quiescehq/quiesce/cmd/quiesce/guard"
+)
+
+// passedOn are the signals for the command. Its terminal sends it Ctrl-C and its like by itself: it is in the foreground then.
+var passedOn = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+	syscall.SIGALRM, syscall.SIGWINCH, syscall.SIGCONT}
+
+const signalsHeld = 32
+
+// signals are those that wait to be passed on.
+type signals struct {
+	heard   chan os.Signal
+	stopped atomic.Int32 // the signal that ended the waiting
+}
+
+// catch begins to hear signals, but for those that are ignored, as SIGHUP is under nohup: they stay so, for the command too.
+func catch() *signals {
+	s := &signals{heard: make(chan os.Signal, signalsHeld)}
+	for _, sig := range passedOn {
+		if !signal.Ignored(sig) {
+			signal.Notify(s.heard, sig)
+		}
+	}
+	return s
+}
+
+func (s *signals) stop() { signal.Stop(s.heard) }
+
+// interrupted gives a context that ends with the first signal that asks a program to end; the others mean nothing before there is a
+// command. Stop it before anybody else reads the signals.
+func (s *signals) interrupted(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	joined := make(chan struct{})
+	go func() { // joined by the function that is returned
+		defer close(joined)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case sig := <-s.heard:
+				switch sig {
+				case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT:
+					s.stopped.Store(int32(sig.(syscall.Signal)))
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, func() { cancel(); <-joined }
+}
+
+// first is the signal that ended the waiting, 0 if none did.
+func (s *signals) first() syscall.Signal { return syscall.Signal(s.stopped.Load()) }
+
+// pass hands a signal on. A job that a shell continued in the foreground gets the terminal too.
+func pass(s syscall.Signal, child *guard.Child) {
+	if s == syscall.SIGCONT {
+		if tty := foreground(); tty != guard.NoTTY {
+			_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, child.PID()) // without it the command stops again, as a background job does
+		}
+	}
+	child.Signal(s)
+}
+
+// foreground finds the terminal in whose foreground this program runs, among the standard streams.
+func foreground() int {
+	for tty := range 3 {
+		if group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
+			return tty
+		}
+	}
+	return guard.NoTTY
+}
+
+// takeBack makes this program's group that of the foreground again: the shell expects it so.
+func takeBack(tty int) {
+	if tty == guard.NoTTY {
+		return
+	}
+	signal.Ignore(syscall.SIGTTOU) // who is in the background and asks for the foreground is stopped by it otherwise
+	_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, unix.Getpgrp())
+}
