@@ -43,6 +43,7 @@ func (e *StopError) Error() string { return "the instance stops: " + e.Reason }
 
 // App is this process as an instance of a service.
 type App struct {
+	locking
 	client  *Client
 	log     *slog.Logger
 	options options
@@ -90,6 +91,7 @@ func Join(service string, opts ...Option) (*App, error) {
 	}
 	a := &App{client: client, log: client.log.With("service", service, "instance", o.name), options: o, budget: budget, gate: newGate(),
 		draining: make(chan struct{}), signals: make(chan os.Signal, 4), stops: make(chan *StopError, 1)}
+	a.locking = locking{client: client, current: a.lockLease}
 	a.work, a.endWork = context.WithCancelCause(context.Background())
 	a.member = newMember(a, service)
 	if err := a.member.join(context.Background()); err != nil {
@@ -147,18 +149,16 @@ func (a *App) Counter(name string, read func() uint64) {
 	}
 }
 
-// Lock takes the exclusive lock of a name for this instance, waiting in a queue in the order of asking as long as ctx allows (see NoWait
-// and WaitAtMost). It belongs to the instance's lease and goes when that does. A coordinator that is down, or a lease that may be over,
-// is an error: exclusion is not assumed.
-func (a *App) Lock(ctx context.Context, name string, opts ...LockOption) (*Lock, error) {
+// lockLease is the instance's own lease: what it locks belongs to that.
+func (a *App) lockLease() (*lease, error) {
 	if a.sealed.Load() {
-		return nil, fmt.Errorf("lock %q: %w", name, ErrStopping)
+		return nil, ErrStopping
 	}
 	l := a.member.currentLease()
 	if l == nil {
-		return nil, fmt.Errorf("lock %q: %w", name, ErrNotRegistered)
+		return nil, ErrNotRegistered
 	}
-	return a.client.acquire(ctx, l, name, opts)
+	return l, nil
 }
 
 // Enqueue tells that rows of a mapping have changed. See [Client.Enqueue].
@@ -194,7 +194,7 @@ func (a *App) readCounters() map[string]uint64 {
 	defer a.mu.Unlock()
 	counters := map[string]uint64{"in_flight": uint64(max(0, a.gate.inFlight.Load()))}
 	if l := a.member.currentLease(); l != nil {
-		counters["locks_held"] = uint64(len(l.newestFirst()))
+		counters["locks_held"] = uint64(l.count())
 	}
 	for _, c := range a.counters {
 		counters[c.name] = c.read()

@@ -119,7 +119,7 @@ func TestApp_LocksAreGivenBackAfterTheFlushNewestFirst(t *testing.T) {
 		}
 	}
 	app.Flush("needs the locks", func(ctx context.Context) (int, error) {
-		if n := len(coordinator.Requests("/v1/locks/release")); n != 0 {
+		if n := len(opsOf(t, coordinator, api.OpRelease)); n != 0 {
 			t.Errorf("%d locks were given back before the flush", n)
 		}
 		if ctx.Err() != nil || app.Context().Err() == nil {
@@ -133,9 +133,9 @@ func TestApp_LocksAreGivenBackAfterTheFlushNewestFirst(t *testing.T) {
 		t.Errorf("exit code %d", got)
 	}
 	var order []string
-	for _, r := range coordinator.Requests("/v1/locks/release") {
+	for _, o := range opsOf(t, coordinator, api.OpRelease) {
 		for _, name := range []string{"a", "b", "c"} {
-			if strings.Contains(string(r.Body), `"name":"`+name+`"`) {
+			if strings.Contains(string(o.Body), `"name":"`+name+`"`) {
 				order = append(order, name)
 			}
 		}

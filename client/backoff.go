@@ -32,3 +32,12 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// jitterParts is the part of a period by which it may be cut short.
+const jitterParts = 5
+
+// early is a random factor a little below 1: by how much a period is cut short, so that the processes of a deployment that started together
+// do not all call together. It never makes a period longer: what must be renewed in time is.
+func early() float64 { return 1 - rand.Float64()/jitterParts }
+
+func jittered(d time.Duration) time.Duration { return time.Duration(float64(d) * early()) }

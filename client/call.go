@@ -21,38 +21,32 @@ const answerBytesMax = 4 << 20
 type call struct {
 	method, path string
 	body         any           // nil: none
-	keyedBody    keyedBody     // instead of body and header: operations that carry their keys inside
 	answer       any           // where a 2xx body goes; nil: it is dropped
-	check        func() error  // looks into a decoded answer; a *failure asks for another attempt
 	keyed        bool          // carries an idempotency key; calls without one must be harmless to repeat
 	fixedKey     string        // instead of a counted one: more than one call shares it
+	keysInside   bool          // the body carries the keys of its operations
 	parks        time.Duration // how long a node may hold the request by contract
 	timeout      time.Duration // of an attempt, 0 for the client's
 	retryFor     time.Duration // 0 for the client's
 	header       http.Header   // more headers, or nil
 }
 
-type keyedBody func(key string, acked uint64) any
-
 // reply is what came of a call that was answered.
 type reply struct {
 	status int
-	sent   time.Time // when the attempt that was answered began: leases count from here
+	sent   time.Time // leases count from here: when the attempt that was answered began; under a key the first, whose result it may be
 }
 
 // do sends a call until it is answered, ctx ends, or it has failed for too long. A refusal is an *Error; else the error wraps
 // ErrUnavailable or ErrOutcomeUnknown.
 func (c *Client) do(ctx context.Context, r call) (reply, error) {
 	var seq uint64
-	if r.keyed || r.keyedBody != nil {
+	if r.keyed {
 		var err error
 		if seq, err = c.keys.take(ctx); err != nil {
 			return reply{}, giveUp(r.what(), 0, false, nil, err)
 		}
 		defer c.keys.settle(seq)
-	}
-	if r.keyedBody != nil {
-		r.body = r.keyedBody(c.key(seq), c.keys.acknowledged())
 	}
 	payload, err := encodeBody(r.body)
 	if err != nil {
@@ -63,10 +57,16 @@ func (c *Client) do(ctx context.Context, r call) (reply, error) {
 
 // persist makes attempts under one key.
 func (c *Client) persist(ctx context.Context, r call, payload []byte, seq uint64) (reply, error) {
-	var until time.Time
+	var until, began time.Time
 	unknown := false
 	for attempt := 1; ; attempt++ {
 		rep, err := c.attempt(ctx, r, payload, seq)
+		if attempt == 1 {
+			began = rep.sent
+		}
+		if r.answersOnce() {
+			rep.sent = began
+		}
 		var failed *failure
 		if !errors.As(err, &failed) {
 			return rep, err
@@ -78,10 +78,10 @@ func (c *Client) persist(ctx context.Context, r call, payload []byte, seq uint64
 		}
 		wait := backoff(attempt)
 		if ctx.Err() != nil || now.Add(wait).After(until) {
-			return reply{}, giveUp(r.what(), attempt, unknown, failed.err, context.Cause(ctx))
+			return rep, giveUp(r.what(), attempt, unknown, failed.err, context.Cause(ctx))
 		}
 		if err := pause(ctx, wait); err != nil {
-			return reply{}, giveUp(r.what(), attempt, unknown, failed.err, err)
+			return rep, giveUp(r.what(), attempt, unknown, failed.err, err)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (c *Client) setHeaders(req *http.Request, r call, seq uint64) {
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	if r.body != nil {
+	if req.ContentLength > 0 {
 		req.Header.Set("Content-Type", api.ContentJSON)
 	}
 	if r.fixedKey != "" {
@@ -149,9 +149,6 @@ func (c *Client) read(response *http.Response, r call) error {
 		// The node applied the request and the connection broke in the answer: the same key gets it again.
 		return &failure{unknown: true, err: fmt.Errorf("read the answer: %w", err)}
 	}
-	if r.check != nil {
-		return r.check()
-	}
 	return nil
 }
 
@@ -177,24 +174,9 @@ func encodeBody(body any) ([]byte, error) {
 
 func (r call) what() string { return r.method + " " + r.path }
 
+// answersOnce tells whether another attempt is answered with the result of the first.
+func (r call) answersOnce() bool { return r.keyed || r.fixedKey != "" || r.keysInside }
+
 func post(path string, body, answer any) call {
 	return call{method: http.MethodPost, path: path, body: body, answer: answer, keyed: true}
-}
-
-// linger gives a context that ends d after its parent: for what must be brought to an end although the caller has turned away.
-func linger(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	var timer *time.Timer
-	started := make(chan struct{})
-	stop := context.AfterFunc(parent, func() {
-		defer close(started)
-		timer = time.AfterFunc(d, func() { cancel(context.Cause(parent)) })
-	})
-	return ctx, func() {
-		if !stop() {
-			<-started
-			timer.Stop()
-		}
-		cancel(context.Canceled)
-	}
 }

@@ -3,14 +3,16 @@ package client
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -19,7 +21,7 @@ import (
 const (
 	requestTimeoutDefault = 3 * time.Second
 	retryForDefault       = 15 * time.Second
-	clientIDBytes         = 16 // random, in hex below api.IdempotencyClients
+	clientIDBytes         = 12 // random; every operation carries it, so it is as short as chance allows
 
 	connsPerNode = 64 // kept alive; more callers than that are better served by joined calls
 	idleTimeout  = 90 * time.Second
@@ -49,6 +51,10 @@ type Client struct {
 	requestTimeout time.Duration
 	retryFor       time.Duration
 	outbox         *joiner
+	batches        *batches
+	keeper         *keeper
+	owners         atomic.Uint64 // last drawn
+	reclaims       chan struct{} // bounds the goroutines of reclaim
 
 	life   context.Context
 	end    context.CancelCauseFunc
@@ -64,8 +70,8 @@ func New(c Config) (*Client, error) {
 	if c.ClientID == "" {
 		c.ClientID = randomID()
 	}
-	if len(c.ClientID) > api.IdempotencyClients || strings.ContainsAny(c.ClientID, "/ \r\n\t") {
-		return nil, fmt.Errorf("%w: ClientID must be at most %d bytes without slash or space", ErrConfig, api.IdempotencyClients)
+	if len(c.ClientID) > api.IdempotencyClients || strings.ContainsFunc(c.ClientID, notInClientID) {
+		return nil, fmt.Errorf("%w: ClientID must be at most %d visible ASCII characters but slash, quote and backslash", ErrConfig, api.IdempotencyClients)
 	}
 	if c.RequestTimeout < 0 || c.RetryFor < 0 {
 		return nil, fmt.Errorf("%w: RequestTimeout and RetryFor must not be negative", ErrConfig)
@@ -82,6 +88,9 @@ func New(c Config) (*Client, error) {
 	}
 	cl.life, cl.end = context.WithCancelCause(context.Background())
 	cl.outbox = &joiner{client: cl}
+	cl.batches = &batches{client: cl}
+	cl.reclaims = make(chan struct{}, reclaimsMax)
+	cl.keeper = newKeeper(cl)
 	return cl, nil
 }
 
@@ -91,6 +100,8 @@ var ErrClosed = errors.New("client: closed")
 // Close ends the calls that run in the background and waits for them. Close sessions and leave before it.
 func (c *Client) Close() {
 	c.outbox.close()
+	c.batches.close()
+	c.keeper.close()
 	c.end(ErrClosed)
 	c.joined.Wait()
 	c.http.CloseIdleConnections()
@@ -103,10 +114,16 @@ func orDefault(d, other time.Duration) time.Duration {
 	return d
 }
 
+func notInClientID(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == '"' || r == '\\' }
+
+// nextOwner gives each attempt to take a lock an owner of its own, so that two callers of one session wait for each other, and the
+// cluster knows who waits for whom.
+func (c *Client) nextOwner() string { return strconv.FormatUint(c.owners.Add(1), 36) }
+
 func randomID() string {
 	var id [clientIDBytes]byte
 	_, _ = rand.Read(id[:]) // never fails: the runtime ends the process if the system has no randomness
-	return hex.EncodeToString(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // newHTTPClient keeps more idle connections per node than the default of two, which would close and open one for nearly each concurrent
@@ -116,6 +133,7 @@ func newHTTPClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:         dialer.DialContext,
+			DisableCompression:  true, // answers are small, and time is what counts
 			MaxIdleConns:        4 * connsPerNode,
 			MaxIdleConnsPerHost: connsPerNode,
 			IdleConnTimeout:     idleTimeout,

@@ -88,7 +88,7 @@ func (d *drain) announce(ctx context.Context) {
 		d.app.log.Info("waiting for the grant", "position", status.Position, "blockers", status.Blockers)
 	}
 	for status.State == api.StateQueued {
-		if pause(ctx, queuePoll) != nil {
+		if pause(ctx, jittered(queuePoll)) != nil {
 			d.app.log.Warn("draining without a grant: the platform would not wait longer")
 			return
 		}
@@ -173,16 +173,25 @@ func (d *drain) leftOver(what string, n int, err error) {
 	d.app.log.Error("left over", "what", what, "count", n, "error", err)
 }
 
-// giveLocksBack comes after the flush, which may need the locks, and in the reverse order of taking.
+// giveLocksBack comes after the flush, which may need the locks, and in the reverse order of taking. They travel together: what was sent
+// first is applied first.
 func (d *drain) giveLocksBack(ctx context.Context) {
 	d.app.sealed.Store(true)
 	l := d.app.member.currentLease()
 	if l == nil {
 		return
 	}
-	for _, lock := range l.newestFirst() {
-		if err := lock.Unlock(ctx); err != nil && !errors.Is(err, ErrNotHolder) {
-			d.app.log.Warn("a lock could not be given back; it goes with the lease", "lock", lock.name, "error", err)
+	held := l.newestFirst()
+	ops := make([]*op, len(held))
+	errs := make([]error, len(held))
+	for i, h := range held {
+		l.drop(h)
+		h.end(ErrUnlocked)
+		ops[i], errs[i] = h.startRelease()
+	}
+	for i, h := range held {
+		if err := h.await(ctx, ops[i], errs[i]); err != nil && !errors.Is(err, ErrNotHolder) {
+			d.app.log.Warn("a lock could not be given back; it goes with the lease", "lock", h.String(), "error", err)
 		}
 	}
 }

@@ -26,6 +26,8 @@ var (
 	ErrLockHeld         = refusal(api.CodeLockHeld)
 	ErrLockWaitTimeout  = refusal(api.CodeLockWaitTimeout)
 	ErrNotHolder        = refusal(api.CodeNotHolder)
+	ErrNoSuccessor      = refusal(api.CodeNoSuccessor)
+	ErrLimitMismatch    = refusal(api.CodeLimitMismatch)
 	ErrSessionGone      = refusal(api.CodeSessionNotFound)
 	ErrFenced           = refusal(api.CodeFenced)
 	ErrOutboxFull       = refusal(api.CodeOutboxFull)

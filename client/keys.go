@@ -15,30 +15,40 @@ type keys struct {
 	next   uint64
 	lowest uint64
 	done   [outstandingMax]bool // ring over lowest … next-1
-	moved  chan struct{}        // closed and replaced when lowest rises
+	room   chan struct{}        // closed when lowest rises; nil while nobody waits for that
 }
 
-func newKeys() *keys { return &keys{next: 1, lowest: 1, moved: make(chan struct{})} }
+func newKeys() *keys { return &keys{next: 1, lowest: 1} }
 
 // take draws the next number, or waits for room until ctx ends.
 func (k *keys) take(ctx context.Context) (uint64, error) {
 	for {
-		k.mu.Lock()
-		if k.next-k.lowest < outstandingMax {
-			seq := k.next
-			k.next++
-			k.done[seq%outstandingMax] = false
-			k.mu.Unlock()
+		seq, room := k.tryTake()
+		if seq != 0 {
 			return seq, nil
 		}
-		moved := k.moved
-		k.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
-		case <-moved:
+		case <-room:
 		}
 	}
+}
+
+// tryTake draws the next number, or gives 0 and what is closed when there may be room again.
+func (k *keys) tryTake() (uint64, <-chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next-k.lowest < outstandingMax {
+		seq := k.next
+		k.next++
+		k.done[seq%outstandingMax] = false
+		return seq, nil
+	}
+	if k.room == nil {
+		k.room = make(chan struct{})
+	}
+	return 0, k.room
 }
 
 // settle says that nobody will ask again for the answer to seq.
@@ -52,8 +62,10 @@ func (k *keys) settle(seq uint64) {
 	for k.lowest < k.next && k.done[k.lowest%outstandingMax] {
 		k.lowest++
 	}
-	close(k.moved)
-	k.moved = make(chan struct{})
+	if k.room != nil {
+		close(k.room)
+		k.room = nil
+	}
 }
 
 // acknowledged is the number below which every answer has been seen.

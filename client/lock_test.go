@@ -3,12 +3,16 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
@@ -88,11 +92,11 @@ func TestLease_DeadlineCountsFromTheSendingOfTheKeepalive(t *testing.T) {
 		}
 		sent = time.Now()
 		<-time.After(2 * time.Second)
-		l.renew(sent, testTTL)
+		l.renew(sent, testTTL, nil)
 		if want := sent.Add(testTTL - testTTL/leaseMargin); !l.until.Equal(want) {
 			t.Errorf("renewed until %v after sending, want %v", l.until.Sub(sent), want.Sub(sent))
 		}
-		l.renew(sent.Add(-time.Second), testTTL)
+		l.renew(sent.Add(-time.Second), testTTL, nil)
 		if want := sent.Add(testTTL - testTTL/leaseMargin); !l.until.Equal(want) {
 			t.Error("an answer to an older keepalive shortened the lease")
 		}
@@ -133,8 +137,8 @@ func TestLock_ProcessThatWasStoppedKnowsAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLease("s", time.Minute, time.Now())
 	defer l.end(ErrSessionClosed)
-	lock := &Lock{lease: l, done: make(chan struct{}), passTurn: func() {}}
-	if !l.add(lock) || lock.Err() != nil {
+	lock := &Lock{newHold(nil, l)}
+	if !l.add(lock.hold) || lock.Err() != nil {
 		t.Fatal("not held")
 	}
 	// After SIGCONT the clock is ahead of the timers: no goroutine has closed Done yet.
@@ -149,7 +153,7 @@ func TestLock_ProcessThatWasStoppedKnowsAtOnce(t *testing.T) {
 	if !errors.Is(lock.Err(), ErrLockLost) {
 		t.Errorf("Err is %v", lock.Err())
 	}
-	l.renew(time.Now(), time.Minute)
+	l.renew(time.Now(), time.Minute, nil)
 	if !errors.Is(lock.Err(), ErrLockLost) {
 		t.Errorf("a renewal after the lapse revived the lock: %v", lock.Err())
 	}
@@ -238,6 +242,7 @@ func TestLock_CallerThatTurnsAwayLeavesTheQueue(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
+		alone(t, time.Second)
 		if coordinator.Waiting("a") != 0 {
 			t.Error("the ticket stands in the queue: the lock will be granted to nobody")
 		}
@@ -270,6 +275,7 @@ func TestLock_GrantThatNobodyTakesIsGivenBack(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
+		alone(t, time.Second)
 		if holder, _ := coordinator.Holder("a"); holder != "" {
 			t.Error("the lock is held by a caller that does not know it")
 		}
@@ -286,29 +292,39 @@ func TestLock_TicketThatNobodyHeardOfIsWithdrawn(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		second, endSecond := openSessionOver(t, turningAway(coordinator, "/v1/batch", cancel))
+		second, endSecond := openSessionOver(t, turningAway(coordinator, api.OpAcquire, cancel))
 		defer endSecond()
 		if _, err := second.Lock(ctx, "a"); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		if len(coordinator.Requests("/v1/batch")) < 3 || coordinator.Waiting("a") != 0 {
+		alone(t, time.Second)
+		if len(opsOf(t, coordinator, api.OpAcquire)) != 3 || coordinator.Waiting("a") != 0 {
 			t.Errorf("%d wait: the lock will be granted to nobody", coordinator.Waiting("a"))
 		}
 	})
 }
 
-// turningAway loses the first good answer from a path, and cancels the caller in the same moment.
-func turningAway(coordinator *quiescetest.Coordinator, path string, cancel func()) *http.Client {
-	inner, lost := coordinator.HTTPClient().Transport, false
+// turningAway loses the first good answer to a request with something in its path or body, and cancels the caller in the same moment.
+func turningAway(coordinator *quiescetest.Coordinator, something string, cancel func()) *http.Client {
+	inner := coordinator.HTTPClient().Transport
+	var lost atomic.Bool
 	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		response, err := inner.RoundTrip(r)
-		if lost || err != nil || r.URL.Path != path || response.StatusCode != http.StatusOK {
+		if err != nil || response.StatusCode != http.StatusOK || !contains(r, something) || !lost.CompareAndSwap(false, true) {
 			return response, err
 		}
-		lost = true
 		cancel()
-		return nil, context.Canceled
+		return nil, errors.Join(context.Canceled, response.Body.Close())
 	})}
+}
+
+func contains(r *http.Request, something string) bool {
+	body, err := r.GetBody()
+	if err != nil {
+		return false
+	}
+	text, err := io.ReadAll(body)
+	return err == nil && (strings.Contains(r.URL.Path, something) || strings.Contains(string(text), something))
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -364,8 +380,8 @@ func TestLock_CallersOfOneSessionWaitForEachOther(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if grants != 5 || len(s.lease.turns.queue) != 0 {
-			t.Errorf("%d grants, turns left behind: %v", grants, s.lease.turns.queue)
+		if grants != 5 || coordinator.Waiting("a") != 0 {
+			t.Errorf("%d grants, %d still wait", grants, coordinator.Waiting("a"))
 		}
 	})
 }

@@ -2,12 +2,16 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
 // TestMain runs the tests, or plays the application that a test started as a child process.
@@ -55,4 +59,22 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// opsOf lists the operations of a name that were sent in batches, in order; those that were sent again again.
+func opsOf(t *testing.T, coordinator *quiescetest.Coordinator, name string) []api.BatchOp {
+	t.Helper()
+	var found []api.BatchOp
+	for _, r := range coordinator.Requests("/v1/batch") {
+		var batch api.Batch
+		if err := json.Unmarshal(r.Body, &batch); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range batch.Ops {
+			if o.Op == name {
+				found = append(found, o)
+			}
+		}
+	}
+	return found
 }

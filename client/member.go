@@ -17,7 +17,8 @@ const reportFor = time.Second
 type member struct {
 	app      *App
 	wake     chan struct{} // holds one
-	refusals int           // of registrations; of join and then run, one after the other
+	refusals int           // of registrations; this and the next of join and then run, one after the other
+	asked    time.Time     // first, under the key of now
 
 	mu          sync.Mutex
 	service     string
@@ -59,9 +60,13 @@ func (m *member) register(ctx context.Context) error {
 	ask := instanceCall("/v1/instances", api.RegisterInstance{
 		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), Address: o.address}, &got)
 	ask.keyed, ask.fixedKey = false, fmt.Sprintf("%s.join-%d", m.app.client.id, m.refusals)
-	rep, err := m.app.client.do(ctx, ask)
+	if m.asked.IsZero() {
+		m.asked = time.Now()
+	}
+	_, err := m.app.client.do(ctx, ask)
 	if refused := (*Error)(nil); errors.As(err, &refused) {
 		m.refusals++ // its key would answer the same for as long as it is kept
+		m.asked = time.Time{}
 	}
 	if err != nil {
 		return err
@@ -69,14 +74,13 @@ func (m *member) register(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.id, m.incarnation, m.state = got.ID, got.Incarnation, api.StateRegistered
-	m.lease = newLease(got.Session, o.leaseTTL, rep.sent)
+	m.lease = newLease(got.Session, o.leaseTTL, m.asked) // over by now, perhaps: then the keepalive that comes next renews it
 	m.app.log.Info("registered", "id", got.ID, "incarnation", got.Incarnation)
 	return nil
 }
 
 // run keeps the coordinator's view up to date until ctx ends or the instance is fenced.
 func (m *member) run(ctx context.Context) {
-	interval := m.app.options.leaseTTL / keepalivesPerTTL
 	for {
 		err := m.step(ctx)
 		if saysFenced(err) {
@@ -86,7 +90,7 @@ func (m *member) run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			m.app.log.Warn("the coordinator cannot be told", "error", err)
 		}
-		timer := time.NewTimer(interval)
+		timer := time.NewTimer(jittered(m.app.options.leaseTTL / keepalivesPerTTL))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -162,11 +166,11 @@ func (m *member) keepalive(ctx context.Context) error {
 	l := m.currentLease()
 	path, incarnation := m.address("keepalive")
 	var got api.InstanceLease
-	rep, err := m.app.client.do(ctx, keepaliveCall(path, l.ttl, api.Incarnation{Incarnation: incarnation}, &got))
+	rep, err := m.app.client.do(ctx, m.app.client.keepaliveCall(path, l.ttl, api.Incarnation{Incarnation: incarnation}, &got))
 	if err != nil {
 		return err
 	}
-	m.app.client.renew(ctx, l, rep.sent, got.DeadlineInMs)
+	m.app.client.renewed(l.renew(rep.sent, time.Duration(got.DeadlineInMs)*time.Millisecond, got.Revoked))
 	m.hear(got.State)
 	if got.Directive == api.DirectiveDrain {
 		m.app.requestStop(&StopError{Reason: "the coordinator granted a drain", granted: true})

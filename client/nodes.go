@@ -62,6 +62,12 @@ func parseBase(addr string) (*url.URL, error) {
 	return base, nil
 }
 
+func (n *nodes) leads(addr string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leader == addr
+}
+
 func (n *nodes) pick() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,6 +91,9 @@ func (n *nodes) failed(addr string) {
 
 // learn notes the leader that an answer named. A change of scheme is not followed: it would send credentials in the clear.
 func (n *nodes) learn(leader string) {
+	if leader == "" || n.leads(leader) {
+		return
+	}
 	base, err := parseBase(leader)
 	if err != nil || base.Scheme != n.scheme {
 		return

@@ -40,7 +40,7 @@ func (r *reporter) add(p Phase) {
 
 // run reports each phase as it begins, and once a second what has changed within it.
 func (r *reporter) run(ctx context.Context) {
-	ticker := time.NewTicker(reportPeriod)
+	ticker := time.NewTicker(jittered(reportPeriod))
 	defer ticker.Stop()
 	var phase Phase
 	var told map[string]uint64
