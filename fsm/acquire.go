@@ -28,7 +28,9 @@ func (c AcquireLock) apply(s *State) Result {
 		if s.counts(c.party(), w, c.Reentrant) {
 			continue
 		}
-		if !s.fits(w) || s.queues.count(w.Name) > 0 {
+		// One owner has one grant of a name that is counted: asking for another mode, or for more permits, is asking against itself.
+		other := c.Reentrant && s.owns[partyOfLock{w.Name, c.party()}].reentrant != 0
+		if other || !s.fits(w) || s.queues.count(w.Name) > 0 {
 			blocked = append(blocked, w.Name)
 		}
 	}
@@ -80,6 +82,9 @@ func (c AcquireLock) check(s *State) Result {
 }
 
 func (s *State) lockHeld(detail string, names []string) Result {
+	if s.delays.has(names[0]) {
+		detail = "its last holder was lost a moment ago: nobody gets the lock before its delay is over"
+	}
 	r := refuse(CodeLockHeld, detail)
 	r.Lock = &LockResult{Names: names}
 	s.Grants(names[0], func(g Grant) bool {
@@ -97,6 +102,9 @@ func (s *State) grantAll(c AcquireLock) Result {
 	out := &LockResult{Grants: make([]GrantedTo, 0, len(c.Wants))}
 	for _, w := range c.Wants {
 		out.Grants = append(out.Grants, s.grant(c, w, 0))
+	}
+	if c.Reentrant {
+		s.settle(nil, []party{c.party()})
 	}
 	return Result{Lock: out}
 }

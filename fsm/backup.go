@@ -181,21 +181,32 @@ func (b *summedBody) verify() error {
 // written and read again: what is derived from its rows no longer fits them.
 //
 //   - No counter falls, and the token counter jumps: what this cluster or a lost one has given since the backup is not given again.
+//
 //   - Every table counts as changed at the new revision, so that whoever waits for news looks again.
+//
 //   - Sessions get a full TTL: time has stood still for them since the backup, and they may be alive. None counts as renewed in this term,
 //     so that those that are dead end after that TTL however often the leader changes. A new generation makes void what a leader was
 //     about to say of them.
+//
 //   - Nodes stay as they are: a backup knows neither who is in the cluster now nor where.
 //
+//   - What operators did stays in the audit, and the restore is added to it: act says who asked for it and why.
+//
 // Stored idempotency results are the backup's: they tell of what this state has. Those given since tell of what it does not have.
-func (s *State) Succeed(present *State) error {
+func (s *State) Succeed(present *State, act Act) error {
 	c, p := &s.counters, present.counters
 	token, revision := max(c.Token, p.Token), max(c.Revision, p.Revision)
-	if token > TokenMax-RestoreTokenJump || revision >= TokenMax {
+	if token >= TokenMax-RestoreTokenJump || revision >= TokenMax { // the act takes a token too
 		return fmt.Errorf("%w: token %d, revision %d", ErrTokensExhausted, token, revision)
 	}
-	c.Token, c.Revision = token+RestoreTokenJump, revision+1
+	c.Token, c.Revision = token+RestoreTokenJump, revision
 	c.Now, c.Term = max(c.Now, p.Now), p.Term
+	present.acts.ascend(0, func(id uint64, a Act) bool { s.acts.put(id, a); return true })
+	for s.acts.len() >= ActsMax {
+		s.forgetAct()
+	}
+	s.audit(act)
+	c.Revision++
 	s.succeedSessions(present)
 	s.nodes = newTable[string, Node](s.nodes.name, nil)
 	present.nodes.ascend("", func(id string, n Node) bool { s.nodes.put(id, n); return true })

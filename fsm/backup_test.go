@@ -117,11 +117,11 @@ func TestSucceed_NoCounterFallsAndNoTokenComesTwice(t *testing.T) {
 	for name, s := range map[string][2]*State{"older": {old, present}, "newer": {present, old}, "empty": {New(), present}} {
 		from, to := throughSnapshot(t, s[0]), s[1]
 		token, revision, now := max(from.Token(), to.Token()), max(from.Revision(), to.Revision()), max(from.Now(), to.Now())
-		if err := from.Succeed(to); err != nil {
+		if err := from.Succeed(to, Act{Action: "restore"}); err != nil {
 			t.Fatal(err)
 		}
 		got := throughSnapshot(t, from)
-		if got.Token() != token+RestoreTokenJump || got.Revision() <= revision || got.Now() != now {
+		if got.Token() != token+RestoreTokenJump+1 || got.Revision() <= revision || got.Now() != now {
 			t.Errorf("%s: token %d after %d, revision %d after %d, time %d after %d", name, got.Token(), token, got.Revision(), revision, got.Now(), now)
 		}
 		for _, table := range got.sections() {
@@ -138,7 +138,7 @@ func TestSucceed_NoCounterFallsAndNoTokenComesTwice(t *testing.T) {
 func TestSucceed_RestoredStateGoesOnWithItsInvariants(t *testing.T) {
 	t.Parallel()
 	old, present := lived(t, 150, 300)
-	if err := old.Succeed(present); err != nil {
+	if err := old.Succeed(present, Act{Action: "restore"}); err != nil {
 		t.Fatal(err)
 	}
 	s := throughSnapshot(t, old)
@@ -159,7 +159,7 @@ func TestSucceed_SessionsGetOneTTLAndNoMore(t *testing.T) {
 		apply(t, present, 3, Entry{Ops: []Op{{Command: RenewSessions{IDs: []string{"dead"}}}}})
 	}
 	about, _ := present.Session("dead")
-	if err := s.Succeed(present); err != nil {
+	if err := s.Succeed(present, Act{Action: "restore"}); err != nil {
 		t.Fatal(err)
 	}
 	s = throughSnapshot(t, s)
@@ -183,7 +183,7 @@ func TestSucceed_SessionsGetOneTTLAndNoMore(t *testing.T) {
 
 func TestSucceed_CountersWithoutRoomAreRefused(t *testing.T) {
 	t.Parallel()
-	for last, fits := range map[uint64]bool{TokenMax - RestoreTokenJump: true, TokenMax - RestoreTokenJump + 1: false} {
+	for last, fits := range map[uint64]bool{TokenMax - RestoreTokenJump - 1: true, TokenMax - RestoreTokenJump: false} {
 		for name, set := range map[string]func(a, b *State){
 			"backup":  func(a, _ *State) { a.counters.Token = last },
 			"present": func(_, b *State) { b.counters.Token = last },
@@ -191,14 +191,37 @@ func TestSucceed_CountersWithoutRoomAreRefused(t *testing.T) {
 			a, b := New(), New()
 			set(a, b)
 			before := a.counters
-			if err := a.Succeed(b); errors.Is(err, ErrTokensExhausted) == fits || err != nil && a.counters != before {
+			if err := a.Succeed(b, Act{}); errors.Is(err, ErrTokensExhausted) == fits || err != nil && a.counters != before {
 				t.Errorf("token %d in the %s: %v", last, name, err)
 			}
 		}
 	}
 	a, b := New(), New()
 	b.counters.Revision = TokenMax
-	if err := a.Succeed(b); !errors.Is(err, ErrTokensExhausted) {
+	if err := a.Succeed(b, Act{}); !errors.Is(err, ErrTokensExhausted) {
 		t.Error(err)
+	}
+}
+
+// A restore does not undo what operators did, nor hide itself.
+func TestSucceed_AuditGoesOn(t *testing.T) {
+	t.Parallel()
+	s, present := New(), New()
+	apply(t, s, 1, Entry{Ops: []Op{{Command: TermStart{}}, {Command: OpenSession{ID: "a", TTLMs: 5_000}}}})
+	present = throughSnapshot(t, s)
+	for i := range ActsMax {
+		name := fmt.Sprintf("l%d", i)
+		present.Apply(1, Entry{Ops: []Op{{Command: AcquireLock{Session: "a", Wants: []LockWant{{Name: name}}}}, {Command: ForceReleaseLock{Name: name, Reason: "r"}}}})
+	}
+	if present.acts.len() != ActsMax {
+		t.Fatalf("%d acts", present.acts.len())
+	}
+	if err := s.Succeed(present, Act{Action: "cluster.restore", By: "me"}); err != nil {
+		t.Fatal(err)
+	}
+	var newest []Act
+	s.Acts(0, func(a Act) bool { newest = append(newest, a); return len(newest) < 2 })
+	if s.acts.len() != ActsMax || newest[0].Action != "cluster.restore" || newest[0].ID != s.Token() || newest[0].Index != s.Revision() || newest[1].Subject != fmt.Sprintf("l%d", ActsMax-1) {
+		t.Errorf("%d acts, the newest %+v", s.acts.len(), newest)
 	}
 }

@@ -135,12 +135,16 @@ type Act struct {
 
 func (s *State) audit(a Act) {
 	if s.acts.len() >= ActsMax {
-		oldest := uint64(0)
-		s.acts.ascend(0, func(id uint64, _ Act) bool { oldest = id; return false })
-		s.acts.delete(oldest)
+		s.forgetAct()
 	}
 	a.ID, a.At, a.Index = s.nextToken(), s.counters.Now, s.nextRevision()
 	s.acts.set(a.ID, a)
+}
+
+func (s *State) forgetAct() {
+	oldest := uint64(0)
+	s.acts.ascend(0, func(id uint64, _ Act) bool { oldest = id; return false })
+	s.acts.delete(oldest)
 }
 
 // Acts visits the audit from the newest on, beginning before the given id; 0 begins at the newest.

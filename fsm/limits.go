@@ -15,6 +15,7 @@ const (
 	TicketsMax        = 200_000   // waiting, lately granted or lately ended
 	WantsMax          = 16        // names in one acquire
 	PermitsMax        = 1_000_000
+	ReentrantWaitsMax = 16     // of one owner at a time: each grant to it looks at all of them
 	ReentrancyMax     = 10_000 // how often an owner holds a lock, but for waits that were under way
 	ValueBytesMax     = 4_096
 	LockDelayMaxMs    = 600_000

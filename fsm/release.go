@@ -105,7 +105,7 @@ func (c DowngradeLock) apply(s *State) Result {
 	case g.Mode == Exclusive:
 		g.Mode, g.Index = Shared, s.nextRevision()
 		s.putGrant(g)
-		s.serve(g.Name)
+		s.settle([]string{g.Name}, []party{g.party()})
 	}
 	return Result{Lock: &LockResult{Grants: []GrantedTo{g.granted()}}}
 }
@@ -156,9 +156,8 @@ func (c HandOffLock) apply(s *State) Result {
 		return refuse(CodeNoSuccessor, "nobody waits for this name alone who could have it")
 	}
 	names := s.free(g.Name, g.Token)
-	t.Tokens = []uint64{s.grant(t.Acquire, t.Acquire.Wants[0], t.ID).Token}
-	s.moveTicket(t, TicketGranted, s.counters.Now+t.Acquire.ClaimMs)
-	s.serve(names...)
+	t = s.grantTicket(t)
+	s.settle(names, []party{t.Acquire.party()})
 	return Result{Lock: &LockResult{Ticket: t.ID, Taken: []TakenFrom{{Session: t.Session(), Owner: t.Acquire.Owner, Token: t.Tokens[0]}}}}
 }
 

@@ -24,22 +24,23 @@ type State struct {
 	acts      *table[uint64, Act]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
-	timers   timers         // housekeeping
-	urgent   timers         // deadlines that somebody waits for
-	queues   index          // lock name / ticket
-	holdings index          // session / token, lock name
-	waits    index          // session / ticket
-	asking   index          // party / ticket
-	uses     map[string]use // by lock name
-	owns     map[partyOfLock]own
-	holding  map[party]int  // grants
-	revoked  map[string]int // session -> grants that it was asked to give back
-	clients  index          // idempotency client / key
-	members  index          // service / live instance, in the order of registration
-	drains   index          // service / queued instance, in the order of asking
-	due      index          // mapping / pending event, by the time of its next attempt; dueIndex
-	pending  map[string]int // mapping -> pending events
-	buried   map[string]int // mapping -> dead letters
+	timers     timers         // housekeeping
+	urgent     timers         // deadlines that somebody waits for
+	queues     index          // lock name / ticket
+	holdings   index          // session / token, lock name
+	waits      index          // session / ticket
+	asking     index          // party / ticket
+	reentering index          // party / ticket of a reentrant wait
+	uses       map[string]use // by lock name
+	owns       map[partyOfLock]own
+	holding    map[party]int  // grants
+	revoked    map[string]int // session -> grants that it was asked to give back
+	clients    index          // idempotency client / key
+	members    index          // service / live instance, in the order of registration
+	drains     index          // service / queued instance, in the order of asking
+	due        index          // mapping / pending event, by the time of its next attempt; dueIndex
+	pending    map[string]int // mapping -> pending events
+	buried     map[string]int // mapping -> dead letters
 
 	// Of the entry that is being applied.
 	entryTerm uint64
@@ -84,7 +85,7 @@ func New() *State {
 	s.delays = newTable[string, uint64]("delays", &s.changes)
 	s.acts = newTable[uint64, Act]("acts", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
-	s.queues, s.holdings, s.waits, s.asking, s.clients = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
+	s.queues, s.holdings, s.waits, s.asking, s.reentering, s.clients = newIndex(), newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
 	s.pending, s.buried = map[string]int{}, map[string]int{}

@@ -32,6 +32,9 @@ func (s *State) enqueue(c AcquireLock) Result {
 	if s.tickets.len() >= TicketsMax {
 		return refuse(CodeTicketsFull, "the cluster keeps as many waits as it may")
 	}
+	if c.Reentrant && s.reentering.count(c.party().group()) >= ReentrantWaitsMax {
+		return refuse(CodeTicketsFull, "this owner waits reentrantly as often as it may")
+	}
 	if c.ClaimMs == 0 {
 		c.ClaimMs = ClaimDefaultMs
 	}
@@ -52,6 +55,9 @@ func (s *State) indexTicket(t Ticket) {
 	}
 	s.waits.add(pair{group: t.Session(), num: t.ID})
 	s.asking.add(pair{group: t.Acquire.party().group(), num: t.ID})
+	if t.Acquire.Reentrant {
+		s.reentering.add(pair{group: t.Acquire.party().group(), num: t.ID})
+	}
 	for _, w := range t.Acquire.Wants {
 		s.queues.add(pair{group: w.Name, num: t.ID})
 		s.setUse(w.Name, s.limited(s.uses[w.Name], w.Limit, 1))
@@ -65,6 +71,7 @@ func (s *State) unindexTicket(t Ticket) {
 	}
 	s.waits.remove(pair{group: t.Session(), num: t.ID})
 	s.asking.remove(pair{group: t.Acquire.party().group(), num: t.ID})
+	s.reentering.remove(pair{group: t.Acquire.party().group(), num: t.ID})
 	for _, w := range t.Acquire.Wants {
 		s.queues.remove(pair{group: w.Name, num: t.ID})
 		s.setUse(w.Name, s.limited(s.uses[w.Name], w.Limit, -1))
@@ -102,27 +109,48 @@ func (s *State) endTicket(t Ticket, as TicketState) (names []string) {
 	return names
 }
 
-// serve grants what can be granted from the heads of the queues, after something changed about the names. A ticket is granted when each of
-// its names is its turn and fits, or counts up what its owner has; then those behind it are looked at.
-func (s *State) serve(names ...string) {
-	for len(names) > 0 {
-		head, waiting := s.queues.first(names[0])
-		names = names[1:]
-		if !waiting {
-			continue
+// serve grants what can be granted after something changed about the names.
+func (s *State) serve(names ...string) { s.settle(names, nil) }
+
+// settle grants waits until none can be. Candidates are the heads of the queues of names, and the reentrant waits of parties, which count
+// up what their owner has come to hold wherever they stand. What is granted makes new candidates.
+func (s *State) settle(names []string, parties []party) {
+	for len(names)+len(parties) > 0 {
+		var candidates []pair
+		if n := len(parties); n > 0 {
+			candidates, parties = s.reentering.all(parties[n-1].group()), parties[:n-1]
+		} else {
+			if head, waiting := s.queues.first(names[0]); waiting {
+				candidates = append(candidates, head)
+			}
+			names = names[1:]
 		}
-		t, _ := s.tickets.get(head.num)
-		if !s.grantable(t) {
-			continue
+		for _, c := range candidates {
+			t, _ := s.tickets.get(c.num)
+			if t.State != TicketWaiting || !s.grantable(t) {
+				continue
+			}
+			t = s.grantTicket(t)
+			for _, w := range t.Acquire.Wants {
+				names = append(names, w.Name)
+			}
+			if t.Acquire.Reentrant {
+				parties = append(parties, t.Acquire.party())
+			}
 		}
-		t.Tokens = nil
-		for _, w := range t.Acquire.Wants {
-			t.Tokens = append(t.Tokens, s.grant(t.Acquire, w, t.ID).Token)
-			names = append(names, w.Name)
-		}
-		s.moveTicket(t, TicketGranted, s.counters.Now+t.Acquire.ClaimMs)
 	}
 }
+
+func (s *State) grantTicket(t Ticket) Ticket {
+	t.Tokens = make([]uint64, 0, len(t.Acquire.Wants))
+	for _, w := range t.Acquire.Wants {
+		t.Tokens = append(t.Tokens, s.grant(t.Acquire, w, t.ID).Token)
+	}
+	s.moveTicket(t, TicketGranted, s.counters.Now+t.Acquire.ClaimMs)
+	return t
+}
+
+// grantable tells whether each name of a wait is its turn and fits, or counts up what its owner has.
 
 func (s *State) grantable(t Ticket) bool {
 	for _, w := range t.Acquire.Wants {
