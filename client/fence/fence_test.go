@@ -311,3 +311,18 @@ func (s store) awaitWaiting() {
 		}
 	}
 }
+
+// Two transactions that use new names cross, which would be a deadlock if either had locked a gap and not its own row.
+func TestNames_NewNamesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	one, other := s.begin(), s.begin()
+	for i, tx := range []*sql.Tx{one, other, one, other, one, other} {
+		if err := names(t).Name(string(rune('m'+i))).Advance(within(t, 10*time.Second), tx, 5); err != nil {
+			t.Fatalf("name %d: %v", i, err)
+		}
+	}
+	if err := errors.Join(one.Commit(), other.Commit()); err != nil {
+		t.Error(err)
+	}
+}
