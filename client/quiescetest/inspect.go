@@ -16,7 +16,8 @@ import (
 )
 
 // Advance moves cluster time forward: what is due by then happens before it returns, in the order of the deadlines. Leases whose clients
-// send no keepalive meanwhile expire, waits time out. Timers of the process itself do not move.
+// send no keepalive meanwhile expire, waits time out, and a grant that a wait got on the way lapses when more than its claim_ms (10 s) is
+// left of d: move in steps where a client is to take part. Timers of the process itself do not move.
 func (c *Coordinator) Advance(d time.Duration) { c.node.advance(uint64(max(0, d.Milliseconds()))) }
 
 // ExpireAll ends all sessions, as if no keepalive had come for a TTL.
@@ -86,8 +87,8 @@ func (c *Coordinator) propose(command fsm.Command) error {
 	return nil
 }
 
-// Lock is how a lock stands, as GET /v1/locks tells it: with no holders and nobody waiting when it is free.
-func (c *Coordinator) Lock(name string) api.Lock {
+// LockState is how a lock stands, as GET /v1/locks tells it: with no holders and nobody waiting when it is free.
+func (c *Coordinator) LockState(name string) api.Lock {
 	r := httptest.NewRequest(http.MethodGet, "/v1/locks?consistency=stale&name="+url.QueryEscape(name), nil)
 	w := httptest.NewRecorder()
 	c.edge.Handler().ServeHTTP(w, r)
@@ -100,11 +101,11 @@ func (c *Coordinator) Lock(name string) api.Lock {
 
 // Holder gives the session and the token of the oldest grant of a lock, or "" and 0.
 func (c *Coordinator) Holder(name string) (session string, token uint64) {
-	if l := c.Lock(name); len(l.Holders) > 0 {
+	if l := c.LockState(name); len(l.Holders) > 0 {
 		return l.Holders[0].Session, l.Holders[0].Token
 	}
 	return "", 0
 }
 
 // Waiting counts the waits for a lock.
-func (c *Coordinator) Waiting(name string) int { return c.Lock(name).Waiting }
+func (c *Coordinator) Waiting(name string) int { return c.LockState(name).Waiting }
