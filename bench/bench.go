@@ -240,7 +240,7 @@ func (b *bench) sample(ctx context.Context, c caseOf, open opener, step func(wor
 		defer cancel()
 		err = errors.Join(err, locks.Close(closing))
 	}()
-	stop := func(context.Context) error { return nil }
+	stop := noStop
 	if c.profile && b.profiles != "" {
 		if stop, err = b.profile(ctx, fmt.Sprintf("%s-%d", c.name, c.workers)); err != nil {
 			return err
@@ -293,7 +293,7 @@ func (b *bench) crowd(ctx context.Context, name string, open opener, count func(
 		err = errors.Join(err, locks.Close(closing))
 	}()
 	crowd := work.Crowd{Waiters: b.waiters, AtMost: crowdMax, Queued: count(locks)}
-	stop := func(context.Context) error { return nil }
+	stop := noStop
 	if name == partWaiters && b.profiles != "" {
 		if stop, err = b.profile(ctx, name); err != nil {
 			return err

@@ -44,7 +44,7 @@ func (b *bench) keepLive(ctx context.Context, s *work.Sessions, leader int) erro
 	if err := s.Keep(ctx, sessionTTL, sessionTTL/work.KeepalivesPerTTL); err != nil {
 		return fmt.Errorf("keep sessions: %w", err)
 	}
-	stop := func(context.Context) error { return nil }
+	stop := noStop
 	if b.profiles != "" {
 		var err error
 		if stop, err = b.profile(ctx, "keepalive-live"); err != nil {

@@ -68,7 +68,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.root, "root", "..", "folder of the sources that the node is built from")
 	flags.StringVar(&o.binary, "node", "", "a quiesce-node that is built already")
 	flags.StringVar(&o.dir, "dir", "", "where the temporary folder is made; on a disk, or nothing is synced (default: the system's)")
-	flags.StringVar(&o.profiles, "profiles", "", "folder that gets CPU profiles of the leader and of this process, for each Quiesce case of the last round")
+	flags.StringVar(&o.profiles, "profiles", "", "folder that gets CPU profiles of leader, follower and client, for each Quiesce case of the last round")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
