@@ -127,6 +127,10 @@ var Meanings = map[Code]Meaning{
 	CodeUnsafe:           {http.StatusConflict, "The change would put the cluster at risk"},
 	CodeChangeRunning:    {http.StatusConflict, "Another change of the membership is under way"},
 	CodeTransferFailed:   {http.StatusConflict, "The leadership stayed where it was"},
+	CodeBackupDamaged:    {http.StatusUnprocessableEntity, "The backup is damaged"},
+	CodeBackupNewer:      {http.StatusUnprocessableEntity, "The backup is of a newer version"},
+	CodeTokensExhausted:  {http.StatusConflict, "The token counter has no room for a restore"},
+	CodeRestoreRunning:   {http.StatusConflict, "Another restore is under way"},
 	CodePlaceUnknown:     {http.StatusUnprocessableEntity, "Not every node has the source or the target"},
 
 	CodeKeysOutstanding: {http.StatusTooManyRequests, "Too many results are unacknowledged"},

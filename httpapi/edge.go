@@ -99,8 +99,17 @@ func (s *Server) limits(c *gin.Context) {
 
 const rawBodyKey = "quiesce.body"
 
-// body reads the whole body: the fingerprint of an idempotency key covers it, and forwarding may have to send it.
+// body reads the whole body: the fingerprint of an idempotency key covers it, and forwarding may have to send it. But for uploads, which
+// are too large for that and have no keys.
 func (s *Server) body(c *gin.Context) {
+	if uploading(c) {
+		if p := s.takeUpload(c); p != nil {
+			p.write(c)
+			return
+		}
+		c.Next()
+		return
+	}
 	raw, p := readBody(c)
 	if p != nil {
 		p.write(c)

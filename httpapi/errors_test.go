@@ -62,7 +62,8 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 		see(e.do(post, "/v1/sessions", open))
 	}
 	e.rep.fail(nil)
-	for _, code := range []string{"node_not_found", "change_running", "transfer_failed", "several_nodes_stopping"} { // the last is not in the table
+	for _, code := range []string{"node_not_found", "change_running", "transfer_failed",
+		"backup_damaged", "backup_newer", "tokens_exhausted", "restore_running", "several_nodes_stopping"} { // the last is not in the table
 		e.rep.removed = &RefusedError{Code: code, Detail: "no"}
 		see(e.do(remove, "/v1/cluster/nodes/n9", ""))
 	}

@@ -137,9 +137,10 @@ func (f *forwarder) send(c *gin.Context, leader Leader) {
 		WroteHeaderField: func(string, []string) { h.wrote.Store(true) },
 	})
 	r := c.Request.WithContext(ctx)
-	if len(raw) > 0 {
+	switch {
+	case len(raw) > 0:
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
-	} else {
+	case !uploading(c):
 		r.Body = http.NoBody
 	}
 	own := c.Writer.Header()
@@ -147,7 +148,7 @@ func (f *forwarder) send(c *gin.Context, leader Leader) {
 		own.Del(name) // the leader's answer has them
 	}
 	c.Abort()
-	if c.FullPath() == observePath {
+	if c.FullPath() == observePath || c.FullPath() == backupPath {
 		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Time{}) // the leader decides when a stream ends
 	}
 	f.proxy.ServeHTTP(c.Writer, r)

@@ -14,7 +14,7 @@ import (
 // contract is the part of the API's page that this version serves.
 var contract = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json",
-	"GET /v1/cluster", "DELETE /v1/cluster/nodes/{id}", "POST /v1/cluster/transfer",
+	"GET /v1/cluster", "DELETE /v1/cluster/nodes/{id}", "POST /v1/cluster/transfer", "GET /v1/cluster/backup", "POST /v1/cluster/restore",
 	"POST /v1/sessions", "POST /v1/sessions/keepalive", "DELETE /v1/sessions/{id}",
 	"POST /v1/batch",
 	"POST /v1/locks/acquire", "POST /v1/locks/release", "POST /v1/locks/cancel", "POST /v1/locks/validate", "GET /v1/locks",

@@ -27,6 +27,8 @@ func (s *Server) routes() {
 	plain(s, get, "/v1/cluster", "cluster.get", s.cluster)
 	plain(s, remove, "/v1/cluster/nodes/{id}", "cluster.remove", s.removeNode)
 	plain(s, post, "/v1/cluster/transfer", "cluster.transfer", s.transfer)
+	download(s, backupPath, "cluster.backup", s.backup)
+	upload(s, restorePath, "cluster.restore", s.restore)
 	plain(s, get, "/v1/sources", "sources.list", s.sources)
 	plain(s, get, "/v1/targets", "targets.list", s.targets)
 

@@ -39,6 +39,7 @@ type Config struct {
 	Mappings   Mappings
 	Stores     Stores
 	Outbox     Outbox
+	Backups    Backups
 	Collectors []prometheus.Collector // served by /metrics beside the edge's own
 	Log        *slog.Logger
 	// DrainMax bounds how long Serve waits for requests in flight when its context ends. 0 means 10 s.

@@ -58,19 +58,26 @@ type Restored struct {
 	Sessions, Locks, Events int    // that the backup holds
 }
 
+// RestoreOptions say how to restore.
+type RestoreOptions struct {
+	DryRun bool    // only find out whether it can be done
+	Act    fsm.Act // for the audit
+}
+
 // restoration is a restore on its way to the one goroutine that leads.
 type restoration struct {
 	state *fsm.State // of the backup, as it was read
+	act   fsm.Act
 	into  *Restored
 	done  chan error
 }
 
-// Restore puts the state of a backup in the place of the present one, on every node, or, with dryRun, only finds out whether that can be
+// Restore puts the state of a backup in the place of the present one, on every node, or in a dry run only finds out whether that can be
 // done. See fsm.State.Succeed for what it takes from the present state. A *RefusedError and ErrNotApplied: nothing has changed.
 //
 // The term is interrupted: reads and writes are refused and nothing expires until a majority has the restored state, then TermStart
 // begins it anew, with leases, clock and tasks that know no other state.
-func (r *Replica) Restore(ctx context.Context, stream io.Reader, dryRun bool) (Restored, error) {
+func (r *Replica) Restore(ctx context.Context, stream io.Reader, o RestoreOptions) (Restored, error) {
 	select {
 	case r.restoring <- struct{}{}:
 		defer func() { <-r.restoring }()
@@ -86,8 +93,8 @@ func (r *Replica) Restore(ctx context.Context, stream io.Reader, dryRun bool) (R
 	}
 	out := Restored{Of: header}
 	out.Sessions, out.Locks, out.Events = state.Held()
-	if dryRun {
-		r.machine.view(func(present *fsm.State, _ uint64) { err = state.Succeed(present) })
+	if o.DryRun {
+		r.machine.view(func(present *fsm.State, _ uint64) { err = state.Succeed(present, o.Act) })
 		out.Revision, out.Token = state.Revision(), state.Token()
 		return out, refusedBackup(err)
 	}
@@ -96,7 +103,7 @@ func (r *Replica) Restore(ctx context.Context, stream io.Reader, dryRun bool) (R
 		return Restored{}, err
 	}
 	defer end()
-	job := &restoration{state: state, into: &out, done: make(chan error, 1)}
+	job := &restoration{state: state, act: o.Act, into: &out, done: make(chan error, 1)}
 	select {
 	case r.restores <- job:
 	case <-ctx.Done():
@@ -153,7 +160,7 @@ func (r *Replica) restore(job *restoration) error {
 		return fmt.Errorf("%w: entries under way did not settle: %v", ErrNotApplied, err)
 	}
 	var err error
-	r.machine.view(func(present *fsm.State, _ uint64) { err = job.state.Succeed(present) })
+	r.machine.view(func(present *fsm.State, _ uint64) { err = job.state.Succeed(present, job.act) })
 	if err != nil {
 		return refusedBackup(err)
 	}

@@ -31,7 +31,7 @@ func (c *cluster) backup(n *node) []byte {
 
 func (c *cluster) restore(n *node, backup []byte) replica.Restored {
 	c.t.Helper()
-	out, err := n.Restore(c.t.Context(), bytes.NewReader(backup), false)
+	out, err := n.Restore(c.t.Context(), bytes.NewReader(backup), replica.RestoreOptions{})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -222,15 +222,15 @@ func TestRestore_RefusedChangesNothing(t *testing.T) {
 		"empty": {nil, replica.CodeBackupDamaged},
 		"newer": {bytes.Replace(backup, []byte("BACKUP 1"), []byte("BACKUP 9"), 1), replica.CodeBackupNewer},
 	} {
-		_, err := lead.Restore(t.Context(), bytes.NewReader(tc.stream), false)
+		_, err := lead.Restore(t.Context(), bytes.NewReader(tc.stream), replica.RestoreOptions{})
 		if refused := (*replica.RefusedError)(nil); !errors.As(err, &refused) || refused.Code != tc.code {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if out, err := lead.Restore(t.Context(), bytes.NewReader(backup), true); err != nil || out.Token < fsm.RestoreTokenJump || out.Sessions != 1 {
+	if out, err := lead.Restore(t.Context(), bytes.NewReader(backup), replica.RestoreOptions{DryRun: true}); err != nil || out.Token < fsm.RestoreTokenJump || out.Sessions != 1 {
 		t.Errorf("a dry run: %+v %v", out, err)
 	}
-	if _, err := c.follower().Restore(t.Context(), bytes.NewReader(backup), false); !errors.Is(err, replica.ErrNotApplied) {
+	if _, err := c.follower().Restore(t.Context(), bytes.NewReader(backup), replica.RestoreOptions{}); !errors.Is(err, replica.ErrNotApplied) {
 		t.Errorf("at a follower: %v", err)
 	}
 	if _, err := c.follower().Backup(t.Context()); !errors.Is(err, replica.ErrNotApplied) {
@@ -250,14 +250,14 @@ func TestRestore_OneAtATime(t *testing.T) {
 	stream, feed := io.Pipe()
 	first := make(chan error, 1)
 	go func() {
-		_, err := lead.Restore(t.Context(), stream, false)
+		_, err := lead.Restore(t.Context(), stream, replica.RestoreOptions{})
 		first <- err
 	}()
 	if _, err := feed.Write(backup[:10]); err != nil { // read: the first is under way
 		t.Fatal(err)
 	}
 	var refused *replica.RefusedError
-	if _, err := lead.Restore(t.Context(), bytes.NewReader(backup), false); !errors.As(err, &refused) || refused.Code != replica.CodeRestoreRunning {
+	if _, err := lead.Restore(t.Context(), bytes.NewReader(backup), replica.RestoreOptions{}); !errors.As(err, &refused) || refused.Code != replica.CodeRestoreRunning {
 		t.Errorf("a second restore: %v", err)
 	}
 	go func() { _, _ = feed.Write(backup[10:]); _ = feed.Close() }()
@@ -304,7 +304,7 @@ func TestRestore_LeaderCutOffInTheMiddleNeverServesWhatOthersLack(t *testing.T) 
 	c.must(lead, open("a"))
 	backup := c.backup(lead)
 	c.take(lead, "after")
-	if _, err := lead.Restore(t.Context(), bytes.NewReader(backup), false); err == nil || errors.Is(err, replica.ErrNotApplied) {
+	if _, err := lead.Restore(t.Context(), bytes.NewReader(backup), replica.RestoreOptions{}); err == nil || errors.Is(err, replica.ErrNotApplied) {
 		t.Errorf("the outcome of a restore that nobody else heard of: %v", err)
 	}
 	if err := lead.fault(); !errors.Is(err, replica.ErrRestoreUnfinished) {

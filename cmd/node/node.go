@@ -90,7 +90,7 @@ func (n *node) openTasks() error {
 	}
 	n.tasks = []replica.Task{delivery, passes}
 	n.edge, err = httpapi.New(httpapi.Config{
-		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Mappings: mappings{n.places, n.replica, newRules()},
+		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: mappings{n.places, n.replica, newRules()},
 		Stores: n.places, Outbox: outboxView{delivery}, Log: n.log,
 	})
 	return err
