@@ -121,11 +121,11 @@ func TestGuard_OrderEndsIt(t *testing.T) {
 
 func TestGuard_OrderWithMoreTimeThanTheInstantGetsItByExtension(t *testing.T) {
 	t.Parallel()
-	s := shell(t, `cd "$1"; trap 'sleep 1; exit 8' TERM; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
-	s.Until = In(patience / 2)
+	s := shell(t, `cd "$1"; trap 'sleep 2; exit 8' TERM; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
+	s.Grace = 100 * time.Millisecond
 	c := begin(t, s)
 	pidIn(t, s.Argv[4], "self")
-	c.Extend(In(500 * time.Millisecond)) // as if nothing had been heard for long
+	c.Extend(In(time.Second))
 	c.End(far)
 	c.Extend(In(far))
 	if got := outcome(t, c); got != (Outcome{Code: 8, Cut: true}) {
