@@ -96,7 +96,7 @@ func (l *load) check() {
 	tokens := map[uint64]string{}
 	for _, a := range l.acks {
 		got, ok := held[a.name]
-		if !ok || got.Token != a.token || got.Session != a.session {
+		if !ok || len(got.Holders) != 1 || got.Holders[0].Token != a.token || got.Holders[0].Session != a.session {
 			l.t.Errorf("acknowledged %+v, the cluster has %+v", a, got)
 		}
 		if other := tokens[a.token]; other != "" {

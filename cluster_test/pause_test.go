@@ -164,7 +164,7 @@ func (w *pauseRound) read(old *harness.Node) (int, string) {
 	if err != nil || answer.Into(&page) != nil {
 		return 0, ""
 	}
-	if len(page.Locks) != 1 || page.Locks[0].Token != w.token {
+	if len(page.Locks) != 1 || len(page.Locks[0].Holders) != 1 || page.Locks[0].Holders[0].Token != w.token {
 		return answer.Status, fmt.Sprintf("a read answered %+v after token %d was given", page.Locks, w.token)
 	}
 	return answer.Status, ""
@@ -173,7 +173,7 @@ func (w *pauseRound) read(old *harness.Node) (int, string) {
 func (w *pauseRound) readStale(old *harness.Node) bool {
 	var page api.Locks
 	answer, err := w.c.Send(w.t.Context(), old, harness.Request{Method: http.MethodGet, Path: "/v1/locks?consistency=stale&name=" + w.lock})
-	return err == nil && answer.Into(&page) == nil && len(page.Locks) == 1 && page.Locks[0].Token != w.token
+	return err == nil && answer.Into(&page) == nil && len(page.Locks) == 1 && len(page.Locks[0].Holders) == 1 && page.Locks[0].Holders[0].Token != w.token
 }
 
 func (w *pauseRound) validate(old *harness.Node) (int, string) {

@@ -151,7 +151,7 @@ func (p *gapProbe) lost(ctx context.Context) (lost int, err error) {
 		return 0, err
 	}
 	for name, token := range p.tokens {
-		if held := present[name]; held.Token != token || held.Session != p.session {
+		if held := present[name].Holders; len(held) != 1 || held[0].Token != token || held[0].Session != p.session {
 			lost++
 		}
 	}
