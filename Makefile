@@ -5,8 +5,10 @@ GO ?= go
 FUZZTIME ?= 10s
 PACKAGES ?= ./...
 BENCH ?=
+DURATION ?= 5m
+SEED ?=
 
-.PHONY: help check test race fuzz cluster demo bench-locks
+.PHONY: help check test race fuzz cluster demo bench-locks chaos-locks
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,3 +41,6 @@ demo: ## the main job from end to end, in about a minute
 
 bench-locks: ## locks beside etcd and Redis, in about five minutes; BENCH='-only sdk -seconds 1' for a part, see bench/README.md
 	@cd bench && $(GO) build -o ../bin/bench . && exec ../bin/bench $(BENCH)
+
+chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
+	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -51,21 +50,22 @@ func (r *Recorder) End(o *Op, answer func(o *Op)) {
 }
 
 // Also notes what the answer to an operation tells beside its own outcome: an acquire that was parked tells how its ticket stands.
-func (r *Recorder) Also(of *Op, o Op) {
+func (r *Recorder) Also(of *Op, o Op) *Op {
 	now := r.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o.ID, o.Client, o.Session, o.Call, o.Return = len(r.ops)+1, of.Client, of.Session, of.Call, now
 	r.ops = append(r.ops, &o)
+	return &o
 }
 
-// Drop forgets an operation that surely was not applied.
-func (r *Recorder) Drop(o *Op) {
+// Add notes an operation that has just been answered.
+func (r *Recorder) Add(o Op) {
+	now := r.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(r.ops, o); i >= 0 {
-		r.ops[i] = nil
-	}
+	o.ID, o.Return = len(r.ops)+1, now
+	r.ops = append(r.ops, &o)
 }
 
 // Renewed notes an acknowledged keepalive, or the opening of a session, by when it had been sent.
@@ -81,9 +81,7 @@ func (r *Recorder) History() History {
 	defer r.mu.Unlock()
 	h := History{EarliestEnd: map[string]int64{}}
 	for _, o := range r.ops {
-		if o != nil {
-			h.Ops = append(h.Ops, *o)
-		}
+		h.Ops = append(h.Ops, *o)
 	}
 	for session, l := range r.leases {
 		h.EarliestEnd[session] = l.sent + int64(l.ttl)

@@ -8,23 +8,23 @@ type Spoiled struct {
 	History History
 }
 
-// Lies that Spoil knows.
+// What Spoil can tell.
 const (
-	LieTokensFall    = "the tokens of two grants, one after the other, are exchanged"
-	LieTwoHolders    = "a refusal, while another held the lock, is a grant"
-	LieQueueBarged   = "the tokens of two waits, one behind the other, are exchanged"
-	LieExpiredEarly  = "the lease of a session that was followed had begun later"
-	lastBut          = 2 // tokens are spread by this factor, to have room for new ones
-	earlierBy        = 1_000_000
-	lieExpiredLonger = 3_600 * 1_000_000_000
+	lieTokensFall   = "the tokens of two grants, one after the other, are exchanged"
+	lieTwoHolders   = "a refusal, while another held the lock, is a grant"
+	lieQueueBarged  = "the tokens of two waits, one behind the other, are exchanged"
+	lieExpiredEarly = "a session that had expired was renewed later than it was found gone"
 )
+
+// Lies are all of them.
+var Lies = []string{lieTokensFall, lieTwoHolders, lieQueueBarged, lieExpiredEarly}
 
 // Spoil makes a history wrong in each way for which it has an occasion, so that no order of it can be right: a checker that accepts one
 // of them checks nothing.
 func Spoil(h History) (out []Spoiled) {
-	for lie, tell := range map[string]func(*History) bool{LieTokensFall: tokensFall, LieTwoHolders: twoHolders, LieQueueBarged: queueBarged, LieExpiredEarly: expiredEarly} {
+	for i, tell := range []func(*History) bool{tokensFall, twoHolders, queueBarged, expiredEarly} {
 		if wrong := h.clone(); tell(&wrong) {
-			out = append(out, Spoiled{Lie: lie, History: wrong})
+			out = append(out, Spoiled{Lie: Lies[i], History: wrong})
 		}
 	}
 	return out
@@ -93,22 +93,28 @@ func tokensFall(h *History) bool {
 	return false
 }
 
-// twoHolders looks for a lock that was certainly held all through the refusal: acquired before, and nothing that could end it begun.
+// twoHolders looks for a lock that was certainly held all through a refusal: its holder had been told before, and nothing was under way by
+// which it could lose it.
 func twoHolders(h *History) bool {
 	for i := range h.Ops {
 		for j := range h.Ops {
 			holder, other := &h.Ops[i], &h.Ops[j]
-			if !holder.alone() || holder.Outcome != Granted || !other.alone() || other.Outcome != Held || other.Session == holder.Session ||
-				other.Wants[0] != holder.Wants[0] || holder.Return >= other.Call || !h.keeps(holder, other.Return) {
+			if len(holder.Got) != 1 || !other.alone() || other.Outcome != Held || other.Session == holder.Session || holder.Return >= other.Call ||
+				holder.Got[0].Name != other.Wants[0].Name || !h.exclusive(holder.Got[0].Name) || !h.keeps(holder, other.Return) {
 				continue
 			}
-			token := holder.Got[0].Token*lastBut + 1
-			h.tokens(func(t *uint64) { *t *= lastBut })
+			token := 2*holder.Got[0].Token + 1
+			h.tokens(func(t *uint64) { *t *= 2 }) // so that there is one in between
 			other.Outcome, other.Got, other.Heir = Granted, []Grant{{Name: other.Wants[0].Name, Token: token}}, Holder{}
 			return true
 		}
 	}
 	return false
+}
+
+// exclusive tells whether nobody wants a name in another way than alone.
+func (h *History) exclusive(name string) bool {
+	return !slices.ContainsFunc(h.Ops, func(o Op) bool { return o.Kind == Acquire && slices.Contains(o.names(), name) && !o.alone() })
 }
 
 // keeps tells whether a holder has done nothing until a time by which it could have lost the lock.
@@ -118,7 +124,7 @@ func (h *History) keeps(holder *Op, until int64) bool {
 	}
 	return !slices.ContainsFunc(h.Ops, func(o Op) bool {
 		ends := o.Kind == Release || o.Kind == Downgrade || o.Kind == HandOff || o.Kind == Finish || o.Kind == Renew
-		return ends && o.Session == holder.Session && o.Call <= until
+		return ends && o.Session == holder.Session && o.Call <= until && o.Return >= holder.Return
 	})
 }
 
@@ -152,13 +158,13 @@ func queueBarged(h *History) bool {
 	return false
 }
 
-// expiredEarly pretends that a session which lost its lock to another by expiry had been renewed just before.
+// expiredEarly pretends that a session which was found to be gone had been renewed.
 func expiredEarly(h *History) bool {
 	for i := range h.Ops {
 		o := &h.Ops[i]
 		if o.Kind == Renew && o.Outcome == Gone && !slices.ContainsFunc(h.Ops, func(f Op) bool { return f.Kind == Finish && f.Session == o.Session }) &&
 			h.EarliestEnd[o.Session] > 0 {
-			h.EarliestEnd[o.Session] = o.Return + earlierBy
+			h.EarliestEnd[o.Session] = o.Return + 1
 			return true
 		}
 	}

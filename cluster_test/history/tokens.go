@@ -13,6 +13,12 @@ func CheckTokens(histories ...History) (grants int, err error) {
 	for _, h := range histories {
 		all = append(all, tokensOf(h)...)
 	}
+	slices.SortFunc(all, func(a, b dated) int { return cmp.Compare(a.token, b.token) })
+	for i := 1; i < len(all); i++ {
+		if all[i].token == all[i-1].token {
+			return len(all), fmt.Errorf("%w: token %d was given to %v and to %v", errImpossible, all[i].token, all[i-1].by, all[i].by)
+		}
+	}
 	slices.SortFunc(all, func(a, b dated) int { return cmp.Compare(a.asked, b.asked) })
 	byTold := slices.Clone(all)
 	slices.SortFunc(byTold, func(a, b dated) int { return cmp.Compare(a.told, b.told) })
