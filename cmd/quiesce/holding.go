@@ -33,7 +33,7 @@ type holding struct {
 }
 
 // attend lasts until the command has ended.
-func (h *holding) attend(child *guard.Child, signals *signals) {
+func (h *holding) attend(child *guard.Child, signals *signals, tty *terminal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	taken := make(chan string, 1)
 	var joined sync.WaitGroup
@@ -49,10 +49,13 @@ func (h *holding) attend(child *guard.Child, signals *signals) {
 			return
 		case <-extend.C:
 			child.Extend(guard.In(h.session.Remaining()))
+			tty.look(child)
 		case s := <-signals.heard:
-			pass(s.(syscall.Signal), child)
-		case <-child.Continued():
-			h.say("a command that holds a lock is not stopped: it goes on")
+			child.Signal(s.(syscall.Signal))
+		case by := <-child.Stopped():
+			if tty.stopped(by) {
+				h.say("a command that holds a lock is not stopped: it goes on")
+			}
 		case <-revoked:
 			revoked = nil
 			h.revoke(child)

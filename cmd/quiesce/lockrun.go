@@ -194,13 +194,13 @@ func (r *lockRun) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tty := foreground()
-	child, err := guard.Start(guardCommand(), r.spec(h, tty))
+	tty := &terminal{fd: foreground()}
+	child, err := guard.Start(guardCommand(), r.spec(h, tty.fd))
 	if err != nil {
 		return errors.Join(err, h.giveBack(ctx))
 	}
-	h.attend(child, signals)
-	takeBack(tty)
+	h.attend(child, signals, tty)
+	tty.takeBack()
 	return h.finish(ctx, child)
 }
 

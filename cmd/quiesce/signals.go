@@ -6,10 +6,6 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/quiescehq/quiesce/cmd/quiesce/guard"
 )
 
 // passedOn are the signals for the command. Its terminal sends it Ctrl-C and its like by itself: it is in the foreground then.
@@ -62,32 +58,3 @@ func (s *signals) interrupted(parent context.Context) (context.Context, func()) 
 
 // first is the signal that ended the waiting, 0 if none did.
 func (s *signals) first() syscall.Signal { return syscall.Signal(s.stopped.Load()) }
-
-// pass hands a signal on. A job that a shell continued in the foreground gets the terminal too.
-func pass(s syscall.Signal, child *guard.Child) {
-	if s == syscall.SIGCONT {
-		if tty := foreground(); tty != guard.NoTTY {
-			_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, child.PID()) // without it the command stops again, as a background job does
-		}
-	}
-	child.Signal(s)
-}
-
-// foreground finds the terminal in whose foreground this program runs, among the standard streams.
-func foreground() int {
-	for tty := range 3 {
-		if group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
-			return tty
-		}
-	}
-	return guard.NoTTY
-}
-
-// takeBack makes this program's group that of the foreground again: the shell expects it so.
-func takeBack(tty int) {
-	if tty == guard.NoTTY {
-		return
-	}
-	signal.Ignore(syscall.SIGTTOU) // who is in the background and asks for the foreground is stopped by it otherwise
-	_ = unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, unix.Getpgrp())
-}

@@ -20,11 +20,11 @@ type Child struct {
 	orders  *os.File
 	sending sync.Mutex
 
-	pid       int
-	continued chan struct{}
-	ended     chan struct{}
-	outcome   Outcome
-	err       error
+	pid     int
+	stopped chan syscall.Signal
+	ended   chan struct{}
+	outcome Outcome
+	err     error
 }
 
 // Start starts a guard, which is the program self with its arguments, to call Main, and under it the command. What cannot be started is an
@@ -40,7 +40,7 @@ func Start(self []string, s Spec) (*Child, error) {
 		return nil, fmt.Errorf("%w: %w", ErrGuard, err)
 	}
 	c := &Child{process: exec.Command(self[0], self[1:]...), orders: ordersIn,
-		continued: make(chan struct{}, 1), ended: make(chan struct{})}
+		stopped: make(chan syscall.Signal, 1), ended: make(chan struct{})}
 	c.process.Stdin, c.process.Stdout, c.process.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.process.ExtraFiles = []*os.File{ordersOut, newsIn} // ordersFD, newsFD
 	c.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -67,9 +67,9 @@ func (c *Child) follow(decoder *json.Decoder, pipe *os.File, n news) {
 	defer func() { _, _ = pipe.Close(), c.orders.Close() }()
 	var err error
 	for err == nil && n.Outcome == nil {
-		if n.Continued {
+		if n.Stopped != 0 {
 			select {
-			case c.continued <- struct{}{}:
+			case c.stopped <- syscall.Signal(n.Stopped):
 			default:
 			}
 		}
@@ -94,8 +94,8 @@ func (c *Child) Ended() <-chan struct{} { return c.ended }
 // Outcome is how the command ended, once Ended is closed.
 func (c *Child) Outcome() (Outcome, error) { return c.outcome, c.err }
 
-// Continued tells that Ctrl-Z was undone.
-func (c *Child) Continued() <-chan struct{} { return c.continued }
+// Stopped tells by what signal the command was stopped. SIGTSTP, as by Ctrl-Z, is undone already.
+func (c *Child) Stopped() <-chan syscall.Signal { return c.stopped }
 
 // Extend tells until when the command may run.
 func (c *Child) Extend(until Instant) { c.send(order{Until: until}, soon()) }

@@ -220,11 +220,30 @@ func TestGuard_CommandThatHoldsALockIsNotStopped(t *testing.T) {
 	pidIn(t, s.Argv[4], "self")
 	c.Signal(syscall.SIGTSTP)
 	select {
-	case <-c.Continued():
+	case s := <-c.Stopped():
+		if s != syscall.SIGTSTP {
+			t.Errorf("stopped by %s", s)
+		}
 	case <-time.After(patience):
 		t.Fatal("not told")
 	}
 	if got := outcome(t, c); got.Code != 6 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestGuard_StoppedCommandHeedsSignals(t *testing.T) {
+	t.Parallel()
+	s := shell(t, `cd "$1"; trap 'exit 9' TERM; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
+	c := begin(t, s)
+	_ = syscall.Kill(pidIn(t, s.Argv[4], "self"), syscall.SIGTTIN)
+	select {
+	case <-c.Stopped():
+	case <-time.After(patience):
+		t.Fatal("not told")
+	}
+	c.Signal(syscall.SIGTERM)
+	if got := outcome(t, c); got != (Outcome{Code: 9}) {
 		t.Errorf("%+v", got)
 	}
 }

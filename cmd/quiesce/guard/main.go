@@ -27,6 +27,7 @@ type guard struct {
 	out  *json.Encoder
 
 	pid      int  // the command's, and its group's
+	stopped  bool // the command
 	ended    bool // the command, and it is reaped
 	empty    bool // no child is left
 	outcome  Outcome
@@ -151,10 +152,15 @@ func (g *guard) obey(o order) {
 	}
 }
 
-// pass hands a signal on to the command's group.
+// pass hands a signal on to the command's group. One that is stopped is continued, so that it heeds it.
 func (g *guard) pass(s syscall.Signal) {
-	if !g.ended {
-		_ = syscall.Kill(-g.pid, s) // EPERM, of a command that became another user, is not ours to mend
+	if g.ended {
+		return
+	}
+	_ = syscall.Kill(-g.pid, s) // EPERM, of a command that became another user, is not ours to mend
+	if g.stopped {
+		g.stopped = false
+		_ = syscall.Kill(-g.pid, syscall.SIGCONT)
 	}
 }
 
@@ -181,10 +187,14 @@ func (g *guard) reap() {
 // note takes in what became of the command.
 func (g *guard) note(status syscall.WaitStatus) {
 	switch {
-	case status.Stopped() && status.StopSignal() == syscall.SIGTSTP:
-		// After Ctrl-Z somebody would keep the lock who does nothing, and the shell would not know that it has the terminal back.
-		g.pass(syscall.SIGCONT)
-		g.tell(news{Continued: true})
+	case status.Stopped():
+		if status.StopSignal() == syscall.SIGTSTP {
+			// After Ctrl-Z somebody would keep the lock who does nothing, and the shell would not know that it has the terminal back.
+			g.pass(syscall.SIGCONT)
+		} else {
+			g.stopped = true
+		}
+		g.tell(news{Stopped: int(status.StopSignal())})
 	case status.Exited():
 		g.ended, g.outcome.Code = true, status.ExitStatus()
 	case status.Signaled():

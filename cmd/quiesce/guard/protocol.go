@@ -63,9 +63,9 @@ type order struct {
 
 // news goes back.
 type news struct {
-	Started   int      `json:"started,omitempty"` // the command's process, which leads its group
-	Continued bool     `json:"continued,omitempty"`
-	Outcome   *Outcome `json:"outcome,omitempty"` // the last
+	Started int      `json:"started,omitempty"` // the command's process, which leads its group
+	Stopped int      `json:"stopped,omitempty"` // signal that stopped it
+	Outcome *Outcome `json:"outcome,omitempty"` // the last
 }
 
 // Outcome is how it ended.
