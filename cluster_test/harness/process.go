@@ -22,7 +22,12 @@ type Process struct {
 // Launch starts the binary with arguments of the test's choice and ends it in the cleanup. Output is appended to the file log.
 func Launch(t testing.TB, log string, arguments ...string) *Process {
 	t.Helper()
-	binary := Binary(t)
+	return launch(t, Binary(t), log, nil, arguments...)
+}
+
+// launch starts any binary, with more variables than the environment has.
+func launch(t testing.TB, binary, log string, variables []string, arguments ...string) *Process {
+	t.Helper()
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +38,7 @@ func Launch(t testing.TB, log string, arguments ...string) *Process {
 		t.Fatal(err)
 	}
 	p := &Process{command: exec.Command(binary, arguments...), log: log, from: at, ended: make(chan struct{})}
-	p.command.Stdout, p.command.Stderr, p.command.Env, p.command.SysProcAttr = file, file, environment(), attributes()
+	p.command.Stdout, p.command.Stderr, p.command.Env, p.command.SysProcAttr = file, file, append(environment(), variables...), attributes()
 	if err := p.command.Start(); err != nil {
 		t.Fatalf("start %s: %v", binary, err)
 	}
