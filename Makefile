@@ -8,7 +8,7 @@ BENCH ?=
 DURATION ?= 5m
 SEED ?=
 
-.PHONY: help check test race fuzz cluster demo bench-locks chaos-locks
+.PHONY: help check test race fuzz cluster demo bench-locks chaos-locks failovers
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,3 +44,6 @@ bench-locks: ## locks beside etcd and Redis, in about five minutes; BENCH='-only
 
 chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
 	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0
+
+failovers: ## FAILOVERS (default 50) leaders in a row: no token twice, the live keep their locks, the dead lose them
+	QUIESCE_FAILOVERS=$(or $(FAILOVERS),50) $(GO) test -count=1 -timeout 30m -run TestFailovers_ -v ./cluster_test
