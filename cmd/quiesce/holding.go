@@ -133,14 +133,14 @@ func (h *holding) finish(ctx context.Context, child *guard.Child) error {
 	if outcome.Fault != "" {
 		return &exitError{outcome.Code, fmt.Errorf("%s: %s", h.command[0], outcome.Fault)}
 	}
-	if outcome.Rest > 0 && guard.Rest(h.rest) == guard.EndRest && !outcome.Cut {
-		h.say("the command left processes behind, which were ended: %d", outcome.Rest)
+	if outcome.Cut && h.why == "" {
+		h.why = h.reason() // the guard did not wait to be told
 	}
-	if outcome.Cut {
-		if h.why == "" {
-			h.why = h.reason()
-		}
+	if h.why != "" {
 		return &exitError{exitLost, fmt.Errorf("%s: %s; the command was ended (%s)", h.quoted(), h.why, ending(outcome))}
+	}
+	if outcome.Rest > 0 && guard.Rest(h.rest) == guard.EndRest {
+		h.say("the command left processes behind, which were ended: %d", outcome.Rest)
 	}
 	if outcome.Signal != 0 {
 		return silently(128 + outcome.Signal)
