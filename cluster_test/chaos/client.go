@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
@@ -196,5 +195,3 @@ func held(grants []history.Grant) (out []api.Grant) {
 	}
 	return out
 }
-
-func describe(n int) string { return fmt.Sprintf("owner-%d", n) }

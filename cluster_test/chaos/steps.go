@@ -28,7 +28,7 @@ const (
 
 const (
 	holdMax      = 30 * time.Millisecond
-	abandonAfter = 3 * time.Millisecond
+	abandonAfter = 2 * time.Millisecond
 	claimAfter   = 20 * time.Second // no grant of a round lapses, unless its client is gone
 	claimSoon    = 400 * time.Millisecond
 	parkEach     = 500 * time.Millisecond
@@ -38,6 +38,9 @@ const (
 
 // waits are how long clients wait: less than an expiry takes, and more.
 var waits = []time.Duration{300 * time.Millisecond, ttl, 3 * ttl}
+
+// owners of a session, which wait for each other like strangers.
+var owners = []string{"", "thread-1"}
 
 func (c *client) dice(hundredths int) bool { return c.rng.IntN(100) < hundredths }
 
@@ -100,7 +103,7 @@ func (c *client) wish() history.Op {
 		o.Wants = append(o.Wants, w)
 	}
 	if k.counts {
-		o.Owner = describe(c.rng.IntN(2))
+		o.Owner = owners[c.rng.IntN(len(owners))]
 	}
 	if k.tickets || !c.dice(chanceTry) {
 		o.Wait = waits[c.rng.IntN(len(waits))]

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/quiescehq/quiesce/cluster_test/links"
@@ -12,26 +13,24 @@ func (c *Cluster) link() {
 	c.Links = links.New()
 	c.t.Cleanup(c.Links.Close)
 	for _, n := range c.Nodes {
-		n.told = [2]string{FreeAddr(c.t), FreeAddr(c.t)}
-		for i, own := range []string{n.HTTPAddr, n.PeerAddr} {
-			if err := c.Links.Forward(n.ID, n.told[i], own); err != nil {
-				c.t.Fatal(err)
-			}
+		n.told.http, n.told.peer = FreeAddr(c.t), FreeAddr(c.t)
+		if err := errors.Join(c.Links.Forward(n.ID, n.told.http, n.HTTPAddr), c.Links.Forward(n.ID, n.told.peer, n.PeerAddr)); err != nil {
+			c.t.Fatal(err)
 		}
 	}
 }
 
 // addresses are the node's own in its configuration.
 func (n *Node) addresses() string {
-	if n.told[0] == "" {
+	if n.told.http == "" {
 		return fmt.Sprintf("http_addr: %q\npeer_addr: %q\n", n.HTTPAddr, n.PeerAddr)
 	}
-	return fmt.Sprintf("http_addr: %q\npeer_addr: %q\nhttp_listen: %q\npeer_listen: %q\n", n.told[0], n.told[1], n.HTTPAddr, n.PeerAddr)
+	return fmt.Sprintf("http_addr: %q\npeer_addr: %q\nhttp_listen: %q\npeer_listen: %q\n", n.told.http, n.told.peer, n.HTTPAddr, n.PeerAddr)
 }
 
 func (n *Node) toldPeer() string {
-	if n.told[1] == "" {
+	if n.told.peer == "" {
 		return n.PeerAddr
 	}
-	return n.told[1]
+	return n.told.peer
 }

@@ -20,7 +20,7 @@ type Node struct {
 	PeerAddr string
 	Dir      string // the data folder
 
-	told    [2]string // the addresses that the other nodes are told, HTTP and peers, when those are links
+	told    struct{ http, peer string } // the addresses that the other nodes are told, when those are links
 	t       testing.TB
 	config  string // path
 	log     string

@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,9 @@ type Verdict struct {
 
 	part []*Op
 }
+
+// errUndecided is a part that has too many orders to try all in time.
+var errUndecided = errors.New("undecided")
 
 // Check decides about a history, and gives each of its parts at most so long.
 func Check(h History, each time.Duration) []Verdict {
@@ -45,7 +49,7 @@ func decide(part []*Op, each time.Duration) Verdict {
 	case porcupine.Illegal:
 		v.Wrong = fmt.Errorf("%w: no order of the %d operations on %s obeys the rules", errImpossible, len(part), strings.Join(v.Names, ", "))
 	case porcupine.Unknown:
-		v.Wrong = fmt.Errorf("undecided after %s: %d operations on %s", each, len(part), strings.Join(v.Names, ", "))
+		v.Wrong = fmt.Errorf("%w after %s: %d operations on %s", errUndecided, each, len(part), strings.Join(v.Names, ", "))
 	}
 	return v
 }

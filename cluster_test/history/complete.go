@@ -3,6 +3,7 @@ package history
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // errImpossible is an answer that contradicts others without looking at any order.
@@ -212,6 +213,10 @@ func (c *completion) addEnds(earliest map[string]int64) {
 	}
 }
 
+// grain is that of the deadlines in the log: whole milliseconds, so that one may be due by so much less than it was asked for. Leases are
+// not among them: a session ends when its deadline has passed, not when it is reached.
+const grain = int64(time.Millisecond)
+
 // addTimers ends waits that nobody was told to be granted, and grants to waits that nobody was told of.
 func (c *completion) addTimers() {
 	told := map[int]bool{}
@@ -222,8 +227,8 @@ func (c *completion) addTimers() {
 		if o.Kind != Acquire || o.Wait == 0 || told[o.ID] || o.Outcome != Queued && o.Outcome != Unknown {
 			continue
 		}
-		c.add(Op{Kind: TimeOut, Session: o.Session, Of: o.ID, Call: o.Call + int64(o.Wait)})
-		c.add(Op{Kind: Lapse, Session: o.Session, Of: o.ID, Call: o.Call + int64(o.Claim)})
+		c.add(Op{Kind: TimeOut, Session: o.Session, Of: o.ID, Call: o.Call + int64(o.Wait) - grain})
+		c.add(Op{Kind: Lapse, Session: o.Session, Of: o.ID, Call: o.Call + int64(o.Claim) - grain})
 	}
 }
 

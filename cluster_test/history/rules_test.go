@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -159,6 +160,12 @@ func TestCheck_Rules(t *testing.T) {
 			unknown(try("a", "x", 0, 0, 1)), seeing(refused("b", "x", 2, 3), "a", 1), try("c", "x", 2, 4, 5)}},
 		{name: "what was not learned happened after a seen release", ops: []Op{
 			try("a", "x", 1, 0, 1), unknown(release("a", "x", 1, 2, 3)), refused("b", "x", 4, 5), try("b", "x", 2, 6, 7)}},
+		{name: "a wait of which nothing was learned stands in line when it was seen there", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), unknown(wait("b", "x", 0, 2, 3)), look("x", inLine, 4, 5), release("a", "x", 1, 6, 7), try("c", "x", 10, 8, 9)}},
+		{name: "a wait of which nothing was learned is over in the end", ops: []Op{
+			try("a", "x", 1, 0, 1), unknown(wait("b", "x", 0, 2, 3)), look("x", inLine, 4, 5), release("a", "x", 1, 6, 7), try("c", "x", 10, 2+claim, 9+claim)}},
+		{name: "a hand-off to a wait of which nothing was learned proves it", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), unknown(wait("b", "x", 0, 2, 3)), handOff("a", 1, "", "b", 4, 2, 6, 7), try("c", "x", 5, 8, 9)}},
 		{name: "a holder who never asked", bad: true, ops: []Op{
 			seeing(refused("b", "x", 2, 3), "ghost", 1)}},
 	} {
@@ -172,16 +179,41 @@ func TestCheck_Rules(t *testing.T) {
 	}
 }
 
+// inLine shows a holding x and b waiting for it.
+var inLine = Seen{Name: "x", Holders: []Holder{{Session: "a", Token: 1}}, Queue: []Waiting{{Session: "b", Ticket: 9}}}
+
+// Histories that cannot be decided in time are not taken for right: here any of twenty outcomes may be, and none explains the end.
+func TestCheck_UndecidedIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	var ops []Op
+	for i := range 20 {
+		ops = append(ops, unknown(try(string(rune('a'+i)), "x", 0, int64(i), 0)), unknown(wait(string(rune('a'+i)), "x", 0, int64(i), 0)))
+	}
+	if wrong := wrongOf(Check(numbered(append(ops, try("z", "x", 2, 30, 31), refused("z", "y", 32, 33), try("y", "x", 1, 34, 35)), nil), time.Millisecond)); !errors.Is(wrong, errUndecided) {
+		t.Errorf("judged %v", wrong)
+	}
+}
+
+// The times of these histories are in unit, which is coarser than the grain of deadlines.
 const (
+	unit     = int64(2 * time.Millisecond)
 	patience = 50 // of waits
 	claim    = 80 // of grants to waits
 )
 
 func numbered(ops []Op, ends map[string]int64) History {
-	for i := range ops {
-		ops[i].ID = i + 1
+	scaled := map[string]int64{}
+	for session, at := range ends {
+		scaled[session] = at * unit
 	}
-	return History{Ops: ops, EarliestEnd: ends}
+	for i := range ops {
+		o := &ops[i]
+		o.ID, o.Call = i+1, o.Call*unit
+		if o.Return != Never {
+			o.Return *= unit
+		}
+	}
+	return History{Ops: ops, EarliestEnd: scaled}
 }
 
 func wrongOf(verdicts []Verdict) error {
@@ -230,7 +262,7 @@ func refused(session, name string, call, ret int64) Op {
 }
 
 func queued(o Op, ticket uint64) Op {
-	o.Wait, o.Claim = patience, claim
+	o.Wait, o.Claim = time.Duration(patience*unit), time.Duration(claim*unit)
 	o = with(o, Queued)
 	o.Told = ticket
 	return o
