@@ -138,7 +138,6 @@ func TestLimits_OfCollections(t *testing.T) {
 		code   Code
 	}{
 		{"sessions", SessionsMax, nil, func(i int) Command { return OpenSession{ID: fmt.Sprint(i), TTLMs: 1000} }, CodeSessionsFull},
-		{"locks", LocksMax, []Command{OpenSession{ID: "a", TTLMs: 1000}}, func(i int) Command { return AcquireLock{Session: "a", Wants: want(fmt.Sprint(i))} }, CodeLocksFull},
 		{"holds of a reentrant owner", ReentrancyMax, []Command{OpenSession{ID: "a", TTLMs: 1000}},
 			func(i int) Command { return AcquireLock{Session: "a", Wants: want("x"), Reentrant: true} }, CodeReentrancyLimit},
 		{"tickets", TicketsMax, []Command{OpenSession{ID: "a", TTLMs: 1000}, OpenSession{ID: "b", TTLMs: 1000}, AcquireLock{Session: "a", Wants: want("x")}},
@@ -165,6 +164,23 @@ func TestLimits_OfCollections(t *testing.T) {
 				t.Errorf("number %d: %+v, want %s", test.max+1, r, test.code)
 			}
 		})
+	}
+}
+
+func TestLimits_LocksFullRefusesTheNextName(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, OpenSession{ID: "a", TTLMs: 1000})
+	for i := range LocksMax - 1 { // fills the table, without digests and indexes
+		s.grants.rows.Set(grantKey("held", uint64(TokenMax-i)), row[Grant]{})
+	}
+	if r := do(s, AcquireLock{Session: "a", Wants: want("x", "y")}); r.Code != CodeLocksFull {
+		t.Fatalf("one too many: %+v", r)
+	}
+	if r := do(s, AcquireLock{Session: "a", Wants: want("x")}); r.Refused() {
+		t.Fatalf("the last one: %+v", r)
+	}
+	if r := do(s, AcquireLock{Session: "a", Wants: want("y")}); r.Code != CodeLocksFull {
+		t.Fatalf("beyond: %+v", r)
 	}
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -11,11 +12,14 @@ import (
 // wallMs goes into the log with what operators do, to be shown: nothing is decided by it.
 func wallMs() uint64 { return uint64(time.Now().UnixMilli()) }
 
-// listAudit is the one collection that is read backwards: the newest act is what people look for.
-func listAudit(v view, q *Listing, p *page) api.Audit {
+// listAudit is the one collection that is read backwards: the newest act is what people look for. The prefix is that of the subject.
+func listAudit(v view, _ *Listing, p *page) api.Audit {
 	out := api.Audit{Acts: []api.Act{}}
 	before, _ := strconv.ParseUint(p.after, 10, 64)
 	v.Acts(before, func(a fsm.Act) bool {
+		if !strings.HasPrefix(a.Subject, p.prefix) {
+			return true
+		}
 		if p.n == p.limit {
 			p.more = true
 			return false

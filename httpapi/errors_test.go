@@ -73,6 +73,8 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 		see(e.do(post, "/v1/sessions", open))
 	}
 	e.rep.forced.Store(nil)
+	e.streams.Store(streamsMax)
+	see(e.do(get, "/v1/elections/observe?name=e", ""))
 	e.SetReady(false, "not a voter")
 	see(e.do(get, "/readyz", ""))
 	_ = e.Drain(t.Context())
@@ -90,6 +92,7 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 // refusals are the codes of the state that a client can meet.
 var refusals = []fsm.Code{
 	fsm.CodeSessionNotFound, fsm.CodeSessionExists, fsm.CodeLockHeld, fsm.CodeNotHolder, fsm.CodeTicketNotFound, fsm.CodeTicketEnded,
+	fsm.CodeLimitMismatch, fsm.CodeReentrancyLimit, fsm.CodeNoSuccessor,
 	fsm.CodeKeyReused, fsm.CodeKeyAcknowledged, fsm.CodeKeysOutstanding, fsm.CodeSessionsFull, fsm.CodeLocksFull, fsm.CodeTicketsFull, fsm.CodeInvalid,
 	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
 	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse,
@@ -127,8 +130,19 @@ func TestErrors_BodiesSayWhatIsWrong(t *testing.T) {
 		{"cursor of another collection", get, "/v1/locks?cursor=c2VydmljZXMubGlzdABh", ``, 422, api.CodeInvalid, "query.cursor"},
 		{"bad consistency", get, "/v1/locks?consistency=maybe", ``, 422, api.CodeInvalid, "query.consistency"},
 		{"bad service name", put, "/v1/services/Orders", `{"max_unavailable":1}`, 422, api.CodeInvalid, "path.name"},
-		{"two locks", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a"},{"name":"b"}]}`, 422, api.CodeInvalid, "body.locks"},
-		{"shared lock", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"shared"}]}`, 422, api.CodeInvalid, "body.locks[0].mode"},
+		{"the same lock twice", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a"},{"name":"a"}]}`, 422, api.CodeInvalid, "body.locks"},
+		{"no locks", post, "/v1/locks/acquire", `{"session":"s","locks":[]}`, 422, api.CodeInvalid, "body.locks"},
+		{"too many locks", post, "/v1/locks/acquire", `{"session":"s","locks":[` + strings.Repeat(`{"name":"a"},`, api.LocksMax) + `{"name":"b"}]}`, 422, api.CodeInvalid, "body.locks"},
+		{"unknown mode", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"both"}]}`, 422, api.CodeInvalid, "body.locks[0].mode"},
+		{"permits of a shared lock", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"shared","permits":1}]}`, 422, api.CodeInvalid, "body.locks[0]"},
+		{"permits without a limit", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"permits","permits":1}]}`, 422, api.CodeInvalid, "body.locks[0].limit"},
+		{"more permits than there are", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a","mode":"permits","permits":3,"limit":2}]}`, 422, api.CodeInvalid, "body.locks[0].permits"},
+		{"control character in an owner", post, "/v1/locks/acquire", `{"session":"s","owner":"a\u0000","locks":[{"name":"a"}]}`, 422, api.CodeInvalid, "body.owner"},
+		{"value in bytes", post, "/v1/elections/campaign", `{"session":"s","name":"e","value":"` + strings.Repeat("é", api.ValueBytesMax/2+1) + `"}`, 422, api.CodeInvalid, "body.value"},
+		{"candidacy without a name", post, "/v1/elections/campaign", `{"session":"s"}`, 422, api.CodeInvalid, "body.locks"},
+		{"force without a reason", post, "/v1/locks/force-release", `{"name":"a"}`, 422, api.CodeInvalid, "body"},
+		{"election without a name", get, "/v1/elections", ``, 422, api.CodeInvalid, "query.name"},
+		{"observer without a name", get, "/v1/elections/observe", ``, 422, api.CodeInvalid, "query.name"},
 		{"control character", post, "/v1/locks/acquire", `{"session":"s","locks":[{"name":"a\n"}]}`, 422, api.CodeInvalid, "body.locks[0].name"},
 		{"no session", post, "/v1/locks/acquire", `{"locks":[{"name":"a"}]}`, 422, api.CodeInvalid, "body.session"},
 		{"ticket and more", post, "/v1/locks/acquire", `{"ticket":1,"session":"s"}`, 422, api.CodeInvalid, "body.ticket"},

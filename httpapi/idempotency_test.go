@@ -117,7 +117,7 @@ func TestBatch_IsOneEntryWithAResultOfItsOwnForEach(t *testing.T) {
 	body := fmt.Sprintf(`{"ops":[
 		{"op":"locks.acquire","key":"c/1","body":{"session":%[1]q,"locks":[{"name":"a"}]}},
 		{"op":"locks.acquire","key":"c/2","body":{"session":%[1]q,"locks":[{"name":"a"}]}},
-		{"op":"locks.acquire","body":{"session":%[1]q,"locks":[{"name":"b","mode":"shared"}]}},
+		{"op":"locks.acquire","body":{"session":%[1]q,"locks":[{"name":"b","mode":"both"}]}},
 		{"op":"outbox.events","body":{"events":[{"mapping":"m","pk":[1]},{"mapping":"m","pk":["x"]}]}},
 		{"op":"outbox.events","body":{"events":[{"mapping":"m","pk":[1]}]}},
 		{"op":"services.put","id":"orders","body":{"max_unavailable":2}},

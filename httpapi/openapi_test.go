@@ -15,9 +15,12 @@ import (
 var contract = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json",
 	"GET /v1/cluster", "DELETE /v1/cluster/nodes/{id}", "POST /v1/cluster/transfer", "GET /v1/cluster/backup", "POST /v1/cluster/restore",
-	"POST /v1/sessions", "POST /v1/sessions/keepalive", "DELETE /v1/sessions/{id}",
+	"POST /v1/sessions", "POST /v1/sessions/keepalive", "DELETE /v1/sessions/{id}", "GET /v1/sessions", "GET /v1/sessions/{id}",
 	"POST /v1/batch",
 	"POST /v1/locks/acquire", "POST /v1/locks/release", "POST /v1/locks/cancel", "POST /v1/locks/validate", "GET /v1/locks",
+	"POST /v1/locks/downgrade", "POST /v1/locks/handoff", "POST /v1/locks/revoke", "POST /v1/locks/force-release", "GET /v1/locks/deadlocks",
+	"POST /v1/elections/campaign", "POST /v1/elections/proclaim", "POST /v1/elections/resign", "GET /v1/elections", "GET /v1/elections/observe",
+	"GET /v1/audit",
 	"PUT /v1/services/{name}", "GET /v1/services/{name}", "DELETE /v1/services/{name}", "GET /v1/services",
 	"POST /v1/instances", "POST /v1/instances/{id}/keepalive", "POST /v1/instances/{id}/ready", "POST /v1/instances/{id}/drained",
 	"POST /v1/instances/{id}/left", "POST /v1/instances/{id}/drain", "POST /v1/instances/{id}/phase", "GET /v1/instances", "GET /v1/instances/{id}",

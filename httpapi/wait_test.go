@@ -167,7 +167,7 @@ func TestWait_GrantThatCannotBeLoggedIsNotTold(t *testing.T) {
 		got := later(e, post, "/v1/locks/acquire", e.acquireBody(waiter, "l", 30_000))
 		synctest.Wait()
 		e.rep.fail(ErrNotApplied)
-		e.rep.apply(fsm.Op{Command: fsm.ReleaseLock{Session: holder, Name: "l", Token: token}})
+		e.rep.apply(fsm.Op{Command: fsm.ReleaseLock{Session: holder, Locks: []fsm.HeldLock{{Name: "l", Token: token}}}})
 		r := <-got
 		if a := into[api.Acquired](t, r); r.status != 202 || a.Ticket == 0 || len(a.Grants) != 0 {
 			t.Fatalf("%d %s", r.status, r.body)
