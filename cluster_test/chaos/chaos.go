@@ -69,8 +69,9 @@ func Run(t testing.TB, o Options) Report {
 	r := &run{t: t, o: o, c: harness.Start(t, harness.Options{Links: true}), began: time.Now(), rounds: map[string]int{}, lies: map[string]int{}, faults: map[string]int{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var joined sync.WaitGroup
-	end := func() { r.stop.Store(true); joined.Wait(); cancel() }
-	defer end() // also when a fault ends the test
+	defer joined.Wait() // also when a fault ends the test: then in the midst of rounds
+	defer cancel()
+	defer r.stop.Store(true)
 	var number atomic.Uint64
 	for range lanes {
 		joined.Go(func() {
@@ -80,7 +81,8 @@ func Run(t testing.TB, o Options) Report {
 		})
 	}
 	r.inflict(ctx, rand.New(rand.NewPCG(o.Seed, 0)))
-	end()
+	r.stop.Store(true)
+	joined.Wait()
 	r.c.AwaitWhole()
 	r.c.AwaitSameState()
 	r.pass("all nodes have the same state")

@@ -59,6 +59,7 @@ func (c *client) live(ctx context.Context) {
 		}
 	}
 	if c.dice(chanceSilent) {
+		c.acquire(ctx, c.wish()) // to leave a lock or a wait behind
 		c.round.silence(c.session)
 		return
 	}
