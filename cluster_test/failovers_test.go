@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"strconv"
@@ -16,6 +17,8 @@ const (
 	failovers      = 12 // QUIESCE_FAILOVERS asks for another number, and make failovers for 50
 	killEvery      = 4  // of the failovers one is a crash, the others hand leadership over
 	tokensPerRound = 5
+	ledAtLeast     = time.Second // between failovers: time that counts for leases
+	failoverTTL    = 3 * time.Second
 )
 
 // Leaders change all the time, by kill -9 and by transfer, faster than a lease ends. No token is given twice, whoever is kept alive keeps
@@ -38,26 +41,28 @@ func TestFailovers_InARowKeepTheLiveAndEndTheDead(t *testing.T) {
 		session := openSession(c, longSession)
 		drawers.Go(func() { tokens.draw(ctx, c, n, session) })
 	}
-	live := keepAlive(t, c, tokens, holderTTL)
+	live := keepAlive(t, c, tokens, failoverTTL)
 	victim := newMourned(t, c, tokens)
 	begun := time.Now()
 	kills := 0
 	for round := range rounds {
 		before := tokens.count()
-		started := time.Now()
 		if round%killEvery == killEvery-1 {
 			kills++
 			crash(c)
 		} else {
 			handOver(t, c)
 		}
-		harness.Eventually(t, loadRetry, "tokens after a failover", func() error { return enough(tokens.count()-before, tokensPerRound) })
-		victim.leaderless += time.Since(started)
+		led := time.Now()
+		harness.Eventually(t, loadRetry, "tokens after a failover", func() error {
+			return errors.Join(enough(tokens.count()-before, tokensPerRound), enough(int(time.Since(led)), int(ledAtLeast)))
+		})
 		victim.look()
 		live.check()
 	}
 	t.Logf("%d failovers in %s, %d of them crashes", rounds, time.Since(begun).Round(time.Millisecond), kills)
 	victim.end()
+	t.Logf("%d dead holders lost their locks", victim.ended)
 	live.end()
 	cancel()
 	drawers.Wait()
@@ -112,29 +117,37 @@ type mourned struct {
 	c          *harness.Cluster
 	tokens     *ledger
 	dead       *dead
-	leaderless time.Duration // since it died, no more than this
+	leaderless time.Duration // when it died
 	ended      int
 }
 
 func newMourned(t *testing.T, c *harness.Cluster, tokens *ledger) *mourned {
 	t.Helper()
-	return &mourned{t: t, c: c, tokens: tokens, dead: leaveDead(t, c, tokens, holderTTL)}
+	m := &mourned{t: t, c: c, tokens: tokens}
+	m.next()
+	return m
 }
 
+func (m *mourned) next() {
+	m.t.Helper()
+	m.leaderless = m.tokens.leaderless()
+	m.dead = leaveDead(m.t, m.c, m.tokens, failoverTTL)
+}
+
+// look mourns the dead holder if its end has come, or is overdue.
 func (m *mourned) look() {
 	m.t.Helper()
-	if !m.dead.waiter.answered() {
-		if time.Since(m.dead.after) > 2*m.dead.ttl+m.leaderless+lateBy {
-			m.t.Fatalf("%s after its last keepalive a dead holder has its lock, and leaders change on", time.Since(m.dead.after))
-		}
-		return
+	overdue := time.Since(m.dead.after) > 2*m.dead.ttl+m.since()+lateBy
+	if overdue || m.dead.heir.granted() {
+		m.end()
+		m.next()
 	}
-	m.end()
-	m.dead, m.leaderless = leaveDead(m.t, m.c, m.tokens, holderTTL), 0
 }
+
+func (m *mourned) since() time.Duration { return m.tokens.leaderless() - m.leaderless }
 
 func (m *mourned) end() {
 	m.t.Helper()
-	m.dead.awaitEnd(m.leaderless)
+	m.dead.awaitEnd(m.since())
 	m.ended++
 }

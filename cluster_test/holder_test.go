@@ -27,6 +27,8 @@ type ledger struct {
 	mu     sync.Mutex
 	given  map[uint64]string
 	high   uint64
+	last   time.Time     // a token was given
+	silent time.Duration // in which none was, though they are asked for all the time: nobody led
 	faults []string
 }
 
@@ -43,7 +45,21 @@ func (l *ledger) note(token uint64, name string, floor uint64) {
 	if token <= floor {
 		l.faults = append(l.faults, fmt.Sprintf("token %d was given for %s after somebody had seen %d", token, name, floor))
 	}
-	l.given[token], l.high = name, max(l.high, token)
+	now := time.Now()
+	if gap := now.Sub(l.last); !l.last.IsZero() && gap > silence {
+		l.silent += gap
+	}
+	l.given[token], l.high, l.last = name, max(l.high, token), now
+}
+
+// silence is longer than drawers leave between their requests.
+const silence = 10 * loadPace
+
+// leaderless is how long nobody can have led so far.
+func (l *ledger) leaderless() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silent
 }
 
 // highest is the greatest token that anybody has seen.
@@ -206,7 +222,54 @@ type dead struct {
 	ttl    time.Duration
 	before time.Time // its last keepalive was sent
 	after  time.Time // and answered
-	waiter *grant    // of who gets the lock then
+	heir   *heir     // who gets the lock then
+}
+
+// heir waits for a lock for as long as it takes, through whatever becomes of leaders and connections.
+type heir struct {
+	done  chan struct{}
+	token uint64
+	at    time.Time // it was told of its grant
+	err   error
+}
+
+func inherit(t *testing.T, c *harness.Cluster, session, name string) *heir {
+	h := &heir{done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); <-h.done })
+	go func() {
+		defer close(h.done)
+		h.wait(ctx, c.Caller(), api.AcquireLocks{Session: session, Locks: []api.LockWanted{{Name: name}}, WaitMs: uint64(lockWait.Milliseconds())})
+	}()
+	return h
+}
+
+func (h *heir) wait(ctx context.Context, caller *harness.Caller, ask api.AcquireLocks) {
+	for {
+		var got api.Acquired
+		answer, err := caller.Do(ctx, harness.Request{Method: http.MethodPost, Path: "/v1/locks/acquire", Body: ask, Parks: lockWait})
+		if err == nil {
+			err = answer.Into(&got)
+		}
+		switch {
+		case err == nil && len(got.Grants) == 1:
+			h.token, h.at = got.Grants[0].Token, time.Now()
+			return
+		case err != nil || got.Ticket == 0:
+			h.err = fmt.Errorf("answered %d %s: %w", answer.Status, answer.Body, err)
+			return
+		}
+		ask = api.AcquireLocks{Ticket: got.Ticket, WaitMs: uint64(lockWait.Milliseconds())}
+	}
+}
+
+func (h *heir) granted() bool {
+	select {
+	case <-h.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // leaveDead makes a session, takes a lock for it, renews it once, so that its term has seen it alive, and lets it die. Somebody waits for
@@ -219,26 +282,28 @@ func leaveDead(t *testing.T, c *harness.Cluster, tokens *ledger, ttl time.Durati
 	d.before = time.Now()
 	c.Must(harness.Request{Method: http.MethodPost, Path: "/v1/sessions/keepalive", Body: api.KeepaliveSessions{IDs: []string{session}}}, nil)
 	d.after = time.Now()
-	d.waiter = park(t, c, c.Nodes[0], heir, d.lock)
+	d.heir = inherit(t, c, heir, d.lock)
 	return d
 }
 
 // awaitEnd waits until its lock has passed on. leaderless is how much of the time no leader was there, by a generous count.
 func (d *dead) awaitEnd(leaderless time.Duration) {
 	d.t.Helper()
-	d.waiter.await(d.t, 2*d.ttl+leaderless+lateBy+grantWithin)
-	d.judge(time.Now(), leaderless)
-}
-
-func (d *dead) judge(ended time.Time, leaderless time.Duration) {
-	d.t.Helper()
-	took := ended.Sub(d.before)
-	d.t.Logf("a dead holder with a TTL of %s lost its lock after %s, of which up to %s without a leader", d.ttl, took.Round(time.Millisecond), leaderless.Round(time.Millisecond))
+	latest := 2*d.ttl + leaderless + lateBy
+	limit := time.NewTimer(time.Until(d.after.Add(latest)))
+	defer limit.Stop()
+	select {
+	case <-d.heir.done:
+	case <-limit.C:
+		d.t.Fatalf("%s after its last keepalive a dead holder with a TTL of %s has its lock", latest, d.ttl)
+	}
+	if d.heir.err != nil {
+		d.t.Fatalf("who waited for the lock of a dead holder: %v", d.heir.err)
+	}
+	took := d.heir.at.Sub(d.before)
+	d.t.Logf("a dead holder with a TTL of %s lost its lock after %s, up to %s of them without a leader", d.ttl, took.Round(time.Millisecond), leaderless.Round(time.Millisecond))
 	if took < d.ttl {
 		d.t.Errorf("a holder lost its lock %s after its last keepalive was sent, the TTL is %s", took, d.ttl)
-	}
-	if ended.Sub(d.after) > 2*d.ttl+leaderless+lateBy {
-		d.t.Errorf("a dead holder with a TTL of %s kept its lock for %s", d.ttl, took)
 	}
 }
 
