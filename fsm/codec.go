@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,8 +56,8 @@ var (
 	decMode = mustDec()
 )
 
-func mustEnc() cbor.EncMode {
-	m, err := cbor.CoreDetEncOptions().EncMode()
+func mustEnc() cbor.UserBufferEncMode {
+	m, err := cbor.CoreDetEncOptions().UserBufferEncMode()
 	if err != nil {
 		panic(err)
 	}
@@ -84,6 +85,12 @@ func encode(v any) []byte {
 		panic(fmt.Sprintf("fsm: encode %T: %v", v, err))
 	}
 	return b
+}
+
+func encodeTo(b *bytes.Buffer, v any) {
+	if err := encMode.MarshalToBuffer(v, b); err != nil {
+		panic(fmt.Sprintf("fsm: encode %T: %v", v, err))
+	}
 }
 
 // EncodedOp is one op in the form in which entries carry it.

@@ -74,7 +74,7 @@ func replayScript(t *testing.T, script string) string {
 			if c.Deleted {
 				verb = "del"
 			}
-			if c.Table != "stored" && c.Table != "stored_age" && c.Table != "acked" {
+			if c.Table != "stored" && c.Table != "acked" {
 				touched = append(touched, verb+" "+c.Table+"/"+strings.ReplaceAll(c.Key, "\x00", "|"))
 			}
 		}

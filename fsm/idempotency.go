@@ -1,7 +1,5 @@
 package fsm
 
-import "fmt"
-
 // Key identifies a request whose result must be the same however often it is sent.
 //
 // A key has a scope (who asks) and an id. Keys of the form client/seq also carry the lowest sequence number whose answer the client has
@@ -17,10 +15,13 @@ type Key struct {
 }
 
 func (k Key) row() string {
-	if k.Client != "" {
-		return fmt.Sprintf("%s\x00%s\x00%016x", k.Scope, k.Client, k.Seq)
+	if k.Client == "" {
+		return k.Scope + "\x00\x00" + k.ID
 	}
-	return k.Scope + "\x00\x00" + k.ID
+	b := make([]byte, 0, len(k.Scope)+len(k.Client)+2+16)
+	b = append(append(b, k.Scope...), 0)
+	b = append(append(b, k.Client...), 0)
+	return string(appendHex(b, k.Seq, 16))
 }
 
 func (k Key) client() string { return k.Scope + "\x00" + k.Client }
@@ -28,11 +29,11 @@ func (k Key) client() string { return k.Scope + "\x00" + k.Client }
 type storedResult struct {
 	_           struct{} `cbor:",toarray"`
 	Fingerprint uint64
-	Order       uint64 // position in storedAge
+	Order       uint64 // position in ages
 	Until       uint64 // cluster time, milliseconds
 	Client      string // Key.client(), empty for a free-form key
 	Seq         uint64
-	Result      Result
+	Result      *Result
 }
 
 // replay answers a key that is already stored.
@@ -46,7 +47,7 @@ func (s *State) replay(k Key) (Result, bool) {
 		r.Index = s.counters.Revision
 		return r, true
 	}
-	return old.Result, true
+	return *old.Result, true
 }
 
 // acknowledged is up to where a client has seen its results. A copy of a request below it, late on its way, must not run again.
@@ -56,32 +57,46 @@ type acknowledged struct {
 	Until uint64 // cluster time; the same window as that of results
 }
 
+// Acknowledgements are taken in steps: a request that acknowledges a little more than the last one need not change the client's row.
+const (
+	ackStep   = 16
+	ackLazyMs = 1_000 // nor one that comes so soon after it
+)
+
 // acknowledge forgets what the client has seen, and refuses what it has seen already, or one result too many.
 func (s *State) acknowledge(k Key) Result {
 	if k.Client == "" {
 		return Result{}
 	}
-	seen, known := s.acked.get(k.client())
+	client := k.client()
+	seen, known := s.acked.get(client)
 	if k.Seq < seen.Below {
 		return refuse(CodeKeyAcknowledged, "the client has said that it saw the result of this request")
 	}
 	if !known && s.acked.len() >= KeysMax {
 		return refuse(CodeKeysOutstanding, "as many clients use idempotency keys as may")
 	}
-	for _, p := range s.clients.all(k.client()) {
-		if p.num >= k.Acked {
-			break
-		}
-		s.forget(p.name)
+	below := seen.Below
+	if k.Acked >= below+ackStep || k.Acked > below && s.clients.count(client) >= KeyOutstandingMax {
+		below = k.Acked
+		s.forgetBelow(client, below)
 	}
-	if s.clients.count(k.client()) >= KeyOutstandingMax {
+	if s.clients.count(client) >= KeyOutstandingMax {
 		return refuse(CodeKeysOutstanding, "too many results of this client are unacknowledged")
 	}
 	if !known {
-		s.setTimer(timer{due: s.counters.Now + KeyWindowMs, what: timerAcked, key: k.client()})
+		s.setTimer(timer{due: s.counters.Now + KeyWindowMs, what: timerAcked, key: client})
 	}
-	s.acked.set(k.client(), acknowledged{Below: max(seen.Below, k.Acked), Until: s.counters.Now + KeyWindowMs})
+	if until := s.counters.Now + KeyWindowMs; below > seen.Below || until >= seen.Until+ackLazyMs {
+		s.acked.set(client, acknowledged{Below: below, Until: until})
+	}
 	return Result{}
+}
+
+func (s *State) forgetBelow(client string, seq uint64) {
+	for p, ok := s.clients.first(client); ok && p.num < seq; p, ok = s.clients.first(client) {
+		s.forget(p.name)
+	}
 }
 
 // ackedDue forgets a client that has been silent for a window. One that was not gets another timer: setting one at each request would
@@ -100,25 +115,27 @@ func (s *State) ackedDue(client string, due uint64) {
 // store keeps the result. The oldest results go when there are KeysMax.
 func (s *State) store(k Key, r Result) {
 	for s.stored.len() >= KeysMax {
-		oldest := ""
-		s.storedAge.ascend(0, func(_ uint64, key string) bool { oldest = key; return false })
+		_, oldest, _ := s.ages.Min()
 		s.forget(oldest)
 	}
 	s.counters.Stored++
-	v := storedResult{Fingerprint: k.Fingerprint, Order: s.counters.Stored, Until: s.counters.Now + KeyWindowMs, Result: r}
+	v := storedResult{Fingerprint: k.Fingerprint, Order: s.counters.Stored, Until: s.counters.Now + KeyWindowMs, Result: &r}
 	if k.Client != "" {
 		v.Client, v.Seq = k.client(), k.Seq
 	}
-	s.stored.set(k.row(), v)
-	s.storedAge.set(v.Order, k.row())
-	s.indexStored(k.row(), v)
+	key := k.row()
+	s.stored.set(key, v)
+	s.indexStored(key, v)
+	if s.ages.Len() == 1 {
+		s.setTimer(storedTimer(v))
+	}
 }
 
 func (s *State) indexStored(key string, v storedResult) {
 	if v.Client != "" {
 		s.clients.add(pair{group: v.Client, num: v.Seq, name: key})
 	}
-	s.setTimer(timer{due: v.Until, what: timerStored, id: v.Order})
+	s.ages.Set(v.Order, key)
 }
 
 func (s *State) forget(key string) {
@@ -127,23 +144,36 @@ func (s *State) forget(key string) {
 		return
 	}
 	s.stored.delete(key)
-	s.storedAge.delete(v.Order)
-	s.dropTimer(timer{due: v.Until, what: timerStored, id: v.Order})
+	s.ages.Delete(v.Order)
 	if v.Client != "" {
 		s.clients.remove(pair{group: v.Client, num: v.Seq, name: key})
 	}
 }
 
-func (s *State) storedDue(order uint64) {
-	if key, ok := s.storedAge.get(order); ok {
-		s.forget(key)
+// Results end in the order of storing, so one timer is enough: that of the oldest. When it finds its result gone it looks for the oldest
+// that is there.
+func storedTimer(v storedResult) timer { return timer{due: v.Until, what: timerStored, id: v.Order} }
+
+func (s *State) storedDue(order, due uint64) {
+	if key, ok := s.ages.Get(order); ok {
+		if v, _ := s.stored.get(key); v.Until == due {
+			s.forget(key)
+		}
+	}
+	s.timeOldest()
+}
+
+func (s *State) timeOldest() {
+	if _, key, ok := s.ages.Min(); ok {
+		v, _ := s.stored.get(key)
+		s.setTimer(storedTimer(v))
 	}
 }
 
 // onlyStored tells whether changes concern nothing but stored results: a refusal may be stored, and nothing else.
 func onlyStored(changes []Change) bool {
 	for _, c := range changes {
-		if c.Table != "stored" && c.Table != "stored_age" && c.Table != "acked" {
+		if c.Table != "stored" && c.Table != "acked" {
 			return false
 		}
 	}
@@ -159,10 +189,9 @@ type KeyWindow struct {
 // KeyWindow tells how many idempotency results are kept and how far back they reach.
 func (s *State) KeyWindow() KeyWindow {
 	w := KeyWindow{Count: s.stored.len()}
-	s.storedAge.ascend(0, func(_ uint64, key string) bool {
+	if _, key, ok := s.ages.Min(); ok {
 		v, _ := s.stored.get(key)
 		w.OldestMs = s.counters.Now + KeyWindowMs - v.Until
-		return false
-	})
+	}
 	return w
 }

@@ -1,7 +1,5 @@
 package fsm
 
-import "fmt"
-
 // LockMode says who may hold a lock together.
 type LockMode uint8
 
@@ -57,9 +55,22 @@ func (g Grant) revocation() timer {
 func (g Grant) granted() GrantedTo { return GrantedTo{Name: g.Name, Token: g.Token, Count: g.Count} }
 
 // grantKey orders the grants of a name by token. Names hold no zero byte: validName sees to it.
-func grantKey(name string, token uint64) string { return fmt.Sprintf("%s\x00%014x", name, token) }
+func grantKey(name string, token uint64) string {
+	b := make([]byte, 0, len(name)+1+tokenDigits)
+	b = append(append(b, name...), 0)
+	return string(appendHex(b, token, tokenDigits))
+}
 
-func nameOfGrant(key string) string { return key[:len(key)-15] }
+const tokenDigits = 14 // of TokenMax, in hexadecimal
+
+func appendHex(b []byte, n uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[n>>shift&15])
+	}
+	return b
+}
+
+func nameOfGrant(key string) string { return key[:len(key)-1-tokenDigits] }
 
 // party is who waits for whom: an owner of a session.
 type party struct{ session, owner string }

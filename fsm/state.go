@@ -1,6 +1,10 @@
 package fsm
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tidwall/btree"
+)
 
 // State is the replicated state. The zero value is not usable; see New.
 type State struct {
@@ -11,7 +15,6 @@ type State struct {
 	grants    *table[string, Grant] // by grantKey; its changes are those of the name
 	tickets   *table[uint64, Ticket]
 	stored    *table[string, storedResult]
-	storedAge *table[uint64, string] // order of storing -> key, oldest first
 	modified  *table[string, uint64] // table name -> revision of its last change
 	services  *table[string, Service]
 	instances *table[string, Instance]
@@ -33,14 +36,15 @@ type State struct {
 	reentering index          // party / ticket of a reentrant wait
 	uses       map[string]use // by lock name
 	owns       map[partyOfLock]own
-	holding    map[party]int  // grants
-	revoked    map[string]int // session -> grants that it was asked to give back
-	clients    index          // idempotency client / key
-	members    index          // service / live instance, in the order of registration
-	drains     index          // service / queued instance, in the order of asking
-	due        index          // mapping / pending event, by the time of its next attempt; dueIndex
-	pending    map[string]int // mapping -> pending events
-	buried     map[string]int // mapping -> dead letters
+	holding    map[party]int             // grants
+	revoked    map[string]int            // session -> grants that it was asked to give back
+	clients    index                     // idempotency client / key
+	ages       btree.Map[uint64, string] // order of storing -> key, oldest first
+	members    index                     // service / live instance, in the order of registration
+	drains     index                     // service / queued instance, in the order of asking
+	due        index                     // mapping / pending event, by the time of its next attempt; dueIndex
+	pending    map[string]int            // mapping -> pending events
+	buried     map[string]int            // mapping -> dead letters
 
 	// Of the entry that is being applied.
 	entryTerm uint64
@@ -73,7 +77,6 @@ func New() *State {
 	s.grants.key = nameOfGrant
 	s.tickets = newTable[uint64, Ticket]("tickets", &s.changes)
 	s.stored = newTable[string, storedResult]("stored", &s.changes)
-	s.storedAge = newTable[uint64, string]("stored_age", &s.changes)
 	s.modified = newTable[string, uint64]("modified", nil)
 	s.services = newTable[string, Service]("services", &s.changes)
 	s.instances = newTable[string, Instance]("instances", &s.changes)
@@ -94,7 +97,7 @@ func New() *State {
 
 // sections lists the tables in snapshot order. A new table goes to the end.
 func (s *State) sections() []section {
-	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.storedAge, s.modified,
+	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.modified,
 		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts}
 }
 
@@ -104,7 +107,7 @@ func (s *State) Clone() *State {
 	return &State{
 		counters: s.counters,
 		nodes:    s.nodes.clone(), sessions: s.sessions.clone(), grants: s.grants.clone(), tickets: s.tickets.clone(),
-		stored: s.stored.clone(), storedAge: s.storedAge.clone(), modified: s.modified.clone(),
+		stored: s.stored.clone(), modified: s.modified.clone(),
 		services: s.services.clone(), instances: s.instances.clone(), mappings: s.mappings.clone(),
 		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
 		delays: s.delays.clone(), acts: s.acts.clone(),
@@ -186,7 +189,7 @@ func (s *State) step(change func() Result) Result {
 	r.Index = s.counters.Revision
 	last := ""
 	for _, c := range s.changes[before:] {
-		if c.Table != last {
+		if c.Table != last && c.Table != "stored" && c.Table != "acked" { // nobody lists those
 			s.modified.set(c.Table, s.counters.Revision)
 			last = c.Table
 		}

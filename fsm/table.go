@@ -2,12 +2,14 @@ package fsm
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash"
 	"hash/crc32"
 	"io"
+	"strconv"
 
 	"github.com/tidwall/btree"
 )
@@ -28,19 +30,32 @@ func (d Digest) sub(o Digest) Digest { return Digest{Hi: d.Hi - o.Hi, Lo: d.Lo -
 func (d Digest) String() string { return fmt.Sprintf("%016x%016x", d.Hi, d.Lo) }
 
 func digestOf(parts ...[]byte) Digest {
-	h := sha256.New()
-	var n [4]byte
+	var b bytes.Buffer
 	for _, p := range parts {
-		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
-		h.Write(n[:])
-		h.Write(p)
+		start := beginPart(&b)
+		b.Write(p)
+		endPart(&b, start)
 	}
-	sum := h.Sum(make([]byte, 0, sha256.Size))
-	return Digest{Hi: binary.BigEndian.Uint64(sum), Lo: binary.BigEndian.Uint64(sum[8:])}
+	return sumOf(b.Bytes())
+}
+
+// beginPart leaves room for the length of what follows, which endPart fills in: parts run together do not equal other parts.
+func beginPart(b *bytes.Buffer) (start int) {
+	b.Write([]byte{0, 0, 0, 0})
+	return b.Len()
+}
+
+func endPart(b *bytes.Buffer, start int) {
+	binary.BigEndian.PutUint32(b.Bytes()[start-4:], uint32(b.Len()-start))
+}
+
+func sumOf(b []byte) Digest {
+	sum := sha256.Sum256(b)
+	return Digest{Hi: binary.BigEndian.Uint64(sum[:]), Lo: binary.BigEndian.Uint64(sum[8:])}
 }
 
 // ordered is what a table can be keyed by.
-type ordered interface{ ~string | ~uint64 }
+type ordered interface{ string | uint64 }
 
 type row[V any] struct {
 	value  V
@@ -54,10 +69,21 @@ type table[K ordered, V any] struct {
 	digest Digest
 	notify *[]Change // of the State that owns the table; nil in a clone
 	key    func(K) string
+	buffer *bytes.Buffer // of rowDigest; nil in a clone, which does not change
 }
 
 func newTable[K ordered, V any](name string, changes *[]Change) *table[K, V] {
-	return &table[K, V]{name: name, notify: changes, key: func(k K) string { return fmt.Sprint(k) }}
+	return &table[K, V]{name: name, notify: changes, key: keyText[K], buffer: &bytes.Buffer{}}
+}
+
+func keyText[K ordered](k K) string {
+	switch k := any(k).(type) {
+	case string:
+		return k
+	case uint64:
+		return strconv.FormatUint(k, 10)
+	}
+	panic("fsm: no such key")
 }
 
 func (t *table[K, V]) len() int { return t.rows.Len() }
@@ -79,12 +105,28 @@ func (t *table[K, V]) set(k K, v V) {
 
 // put stores without telling anybody: Restore loads rows with it.
 func (t *table[K, V]) put(k K, v V) {
-	d := digestOf([]byte(t.name), encode(k), encode(v))
+	d := t.rowDigest(k, v)
 	old, replaced := t.rows.Set(k, row[V]{value: v, digest: d})
 	if replaced {
 		t.digest = t.digest.sub(old.digest)
 	}
 	t.digest = t.digest.add(d)
+}
+
+// rowDigest is digestOf the table's name, the key and the value, without a copy of each: it runs for every change on every node.
+func (t *table[K, V]) rowDigest(k K, v V) Digest {
+	b := t.buffer
+	b.Reset()
+	start := beginPart(b)
+	b.WriteString(t.name)
+	endPart(b, start)
+	start = beginPart(b)
+	encodeTo(b, k)
+	endPart(b, start)
+	start = beginPart(b)
+	encodeTo(b, &v)
+	endPart(b, start)
+	return sumOf(b.Bytes())
 }
 
 func (t *table[K, V]) delete(k K) {

@@ -99,7 +99,7 @@ func (s *State) fire(t timer) {
 	case timerTicket, timerKept:
 		s.ticketDue(t.id, t.due)
 	case timerStored:
-		s.storedDue(t.id)
+		s.storedDue(t.id, t.due)
 	case timerAcked:
 		s.ackedDue(t.key, t.due)
 	case timerLeaving:
