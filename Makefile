@@ -43,7 +43,7 @@ bench-locks: ## locks beside etcd and Redis, in about five minutes; BENCH='-only
 	@cd bench && $(GO) build -o ../bin/bench . && exec ../bin/bench $(BENCH)
 
 chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
-	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0
+	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0 -test.run=LongRun
 
 failovers: ## FAILOVERS (default 50) leaders in a row: no token twice, the live keep their locks, the dead lose them
 	QUIESCE_FAILOVERS=$(or $(FAILOVERS),50) $(GO) test -count=1 -timeout 30m -run TestFailovers_ -v ./cluster_test
