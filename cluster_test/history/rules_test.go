@@ -8,9 +8,9 @@ import (
 
 const enough = 20 * time.Second
 
-// TestCheck_Rules is the rule book, by example: for each rule a history that keeps it and one that breaks it. Times are in small numbers,
+// This is the rule book, by example: for each rule a history that keeps it and one that breaks it. Times are in small numbers,
 // the last two of each operation: called and returned.
-func TestCheck_Rules(t *testing.T) {
+func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
@@ -126,7 +126,7 @@ func TestCheck_Rules(t *testing.T) {
 			try("h", "y", 1, 0, 1), waitBoth("a", 2, 2, 3), try("b", "x", 3, 4, 5), stands(2, Queued, 6, 7)}},
 		{name: "the ticket for two goes when both are free", ops: []Op{
 			try("h", "y", 1, 0, 1), waitBoth("a", 2, 2, 3), wait("b", "x", 3, 4, 5), release("h", "y", 1, 6, 7),
-			with2(stands(2, Granted, 8, 9), Grant{Name: "x", Token: 4}, Grant{Name: "y", Token: 5}), releaseBoth("a", 4, 5, 10, 11), attach(3, 12, 13, "x", 6)}},
+			told(stands(2, Granted, 8, 9), Grant{Name: "x", Token: 4}, Grant{Name: "y", Token: 5}), releaseBoth("a", 4, 5, 10, 11), attach(3, 12, 13, "x", 6)}},
 		{name: "half of a release", bad: true, ops: []Op{
 			both("a", 1, 2, 0, 1), with(releaseBoth("a", 1, 9, 2, 3), NotHolder), try("b", "x", 3, 4, 5)}},
 
@@ -285,7 +285,7 @@ func stands(ticket uint64, as Outcome, call, ret int64) Op {
 }
 
 func attach(ticket uint64, call, ret int64, name string, token uint64) Op {
-	return with2(stands(ticket, Granted, call, ret), Grant{Name: name, Token: token})
+	return told(stands(ticket, Granted, call, ret), Grant{Name: name, Token: token})
 }
 
 func cancel(ticket uint64, as Outcome, call, ret int64) Op {
@@ -335,7 +335,7 @@ func with(o Op, as Outcome) Op {
 	return o
 }
 
-func with2(o Op, got ...Grant) Op {
+func told(o Op, got ...Grant) Op {
 	o.Got = got
 	return o
 }
