@@ -58,6 +58,7 @@ func (n *node) lead() {
 	n.applyLocked(fsm.Op{Command: fsm.TermStart{Node: nodeID}})
 	n.leases.load(n.state)
 	n.leader.Store(&httpapi.Leader{ID: nodeID, HTTPAddr: n.addr, Self: true})
+	n.settleLocked()
 	n.rearmLocked()
 }
 
