@@ -3,9 +3,9 @@
 package guard
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,6 +165,20 @@ func TestGuard_KilledGuardTakesTheCommandAndItsGroupAlong(t *testing.T) {
 	_ = syscall.Kill(-pids[2], syscall.SIGKILL) // it left the group, and nobody who could know is there any more
 }
 
+// Nobody is left but the kernel.
+func TestGuard_KilledGuardTakesTheCommandAlongThoughTheAskerStandsStill(t *testing.T) {
+	t.Parallel()
+	asker, pids := startAsker(t, far)
+	_ = asker.Process.Signal(syscall.SIGSTOP)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(parentIn(stat), syscall.SIGKILL)
+	awaitGone(t, patience, pids[0])
+	// The others stay, see Failure in doc.go; startAsker ends them.
+}
+
 func TestGuard_RestIsEndedBeforeTheOutcomeIsTold(t *testing.T) {
 	t.Parallel()
 	s := shell(t, `cd "$1"; setsid sleep 1000 & echo $! >rest; exit 4`, t.TempDir())
@@ -277,7 +291,13 @@ func begin(t *testing.T, s Spec) *Child {
 	}
 	t.Cleanup(func() {
 		c.End(0)
-		<-c.Ended()
+		select {
+		case <-c.Ended():
+		case <-time.After(patience):
+			t.Error("the guard does not end")
+			c.Kill()
+			_ = c.process.Process.Kill()
+		}
 	})
 	return c
 }
@@ -308,17 +328,20 @@ func startAsker(t *testing.T, until time.Duration) (*exec.Cmd, []int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var pids []int
 	t.Cleanup(func() {
 		_ = asker.Process.Kill()
-		_, _ = bufio.NewReader(out).WriteTo(nopWriter{})
+		for _, pid := range pids {
+			if runs(pid) { // the test has failed
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		_, _ = io.Copy(io.Discard, out)
 		_ = asker.Wait()
 	})
-	return asker, familyOf(t, dir)
+	pids = familyOf(t, dir)
+	return asker, pids
 }
-
-type nopWriter struct{}
-
-func (nopWriter) Write(p []byte) (int, error) { return len(p), nil }
 
 func playAsker(until string, arguments []string) int {
 	at, _ := strconv.ParseInt(until, 10, 64)
