@@ -95,6 +95,27 @@ func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 		{name: "a grant that was told lapses", bad: true, ops: []Op{
 			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), release("a", "x", 1, 4, 5), attach(2, 6, 7, "x", 3), try("c", "x", 4, 6+claim, 7+claim)}},
 
+		{name: "a wait ends with its session", ops: []Op{
+			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), finish("b", 4, 5), stands(2, Gone, 6, 7)}},
+		{name: "a wait ends with a session that is there", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), stands(2, Gone, 4, 5)}},
+		{name: "a wait ends for no reason", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), stands(2, Ended, 4, 5)}},
+		{name: "a session is closed twice", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), finish("a", 2, 3), finish("a", 4, 5)}},
+		{name: "a look shows the queue in another order", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), wait("c", "x", 3, 4, 5),
+			look("x", Seen{Name: "x", Holders: []Holder{{Session: "a", Token: 1}}, Queue: []Waiting{{"c", 3}, {"b", 2}}}, 6, 7)}},
+		{name: "one waits for what one holds", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), wait("a", "x", 2, 2, 3)}},
+		{name: "one is refused to wait for what one holds", ops: []Op{
+			try("a", "x", 1, 0, 1), with(wait("a", "x", 0, 2, 3), Held)}},
+		{name: "tokens fall between names that are taken together", bad: true, ops: []Op{
+			both("a", 5, 6, 0, 1), releaseBoth("a", 5, 6, 2, 3), try("b", "x", 9, 4, 5), try("b", "y", 8, 6, 7)}},
+		{name: "tokens of readers that come in together are in another order than the queue", bad: true, ops: []Op{
+			try("w", "x", 1, 0, 1), waitShared("a", "x", 2, 2, 3), waitShared("b", "x", 3, 4, 5), release("w", "x", 1, 6, 7),
+			attach(2, 8, 9, "x", 5), attach(3, 10, 11, "x", 4)}},
+
 		{name: "readers together, writers alone", ops: []Op{
 			shared("a", "x", 1, 0, 1), shared("b", "x", 2, 2, 3), refused("c", "x", 4, 5), release("a", "x", 1, 6, 7), release("b", "x", 2, 8, 9), try("c", "x", 3, 10, 11)}},
 		{name: "a writer among readers", bad: true, ops: []Op{
@@ -124,6 +145,8 @@ func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 			try("b", "y", 1, 0, 1), both("a", 2, 3, 2, 3)}},
 		{name: "a later ticket passes one that waits for two", bad: true, ops: []Op{
 			try("h", "y", 1, 0, 1), waitBoth("a", 2, 2, 3), try("b", "x", 3, 4, 5), stands(2, Queued, 6, 7)}},
+		{name: "a later ticket is served before one that waits for two", bad: true, ops: []Op{
+			try("g", "x", 1, 0, 1), try("h", "y", 2, 2, 3), waitBoth("a", 3, 4, 5), wait("b", "x", 4, 6, 7), release("g", "x", 1, 8, 9), attach(4, 10, 11, "x", 5)}},
 		{name: "the ticket for two goes when both are free", ops: []Op{
 			try("h", "y", 1, 0, 1), waitBoth("a", 2, 2, 3), wait("b", "x", 3, 4, 5), release("h", "y", 1, 6, 7),
 			told(stands(2, Granted, 8, 9), Grant{Name: "x", Token: 4}, Grant{Name: "y", Token: 5}), releaseBoth("a", 4, 5, 10, 11), attach(3, 12, 13, "x", 6)}},
@@ -138,6 +161,8 @@ func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 			again("a", "o", 1, 1, 0, 1), again("a", "o", 2, 2, 2, 3)}},
 		{name: "another owner of the session comes in", bad: true, ops: []Op{
 			again("a", "o", 1, 1, 0, 1), again("a", "p", 2, 1, 2, 3)}},
+		{name: "another owner of the session is refused", ops: []Op{
+			again("a", "o", 1, 1, 0, 1), with(again("a", "p", 0, 1, 2, 3), Held)}},
 		{name: "a wrong count", bad: true, ops: []Op{
 			again("a", "o", 1, 1, 0, 1), again("a", "o", 1, 3, 2, 3)}},
 
@@ -149,6 +174,8 @@ func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), wait("c", "x", 3, 4, 5), handOff("a", 1, "", "c", 4, 3, 6, 7)}},
 		{name: "no successor, and nobody waits", ops: []Op{
 			try("a", "x", 1, 0, 1), with(handOff("a", 1, "", "", 0, 0, 2, 3), NoSuccessor), validate("x", 1, true, 4, 5)}},
+		{name: "no successor, for the first in line waits for two", ops: []Op{
+			try("a", "x", 1, 0, 1), waitBoth("b", 2, 2, 3), wait("c", "x", 3, 4, 5), with(handOff("a", 1, "", "", 0, 0, 6, 7), NoSuccessor)}},
 		{name: "no successor though one waits", bad: true, ops: []Op{
 			try("a", "x", 1, 0, 1), wait("b", "x", 2, 2, 3), with(handOff("a", 1, "", "", 0, 0, 4, 5), NoSuccessor)}},
 
@@ -166,6 +193,8 @@ func TestCheck_AcceptsWhatTheRulesAllowAndNothingElse(t *testing.T) {
 			try("a", "x", 1, 0, 1), unknown(wait("b", "x", 0, 2, 3)), look("x", inLine, 4, 5), release("a", "x", 1, 6, 7), try("c", "x", 10, 2+claim, 9+claim)}},
 		{name: "a hand-off to a wait of which nothing was learned proves it", bad: true, ops: []Op{
 			try("a", "x", 1, 0, 1), unknown(wait("b", "x", 0, 2, 3)), handOff("a", 1, "", "b", 4, 2, 6, 7), try("c", "x", 5, 8, 9)}},
+		{name: "another holder than the one", bad: true, ops: []Op{
+			try("a", "x", 1, 0, 1), seeing(refused("b", "x", 2, 3), "ghost", 7)}},
 		{name: "a holder who never asked", bad: true, ops: []Op{
 			seeing(refused("b", "x", 2, 3), "ghost", 1)}},
 	} {
