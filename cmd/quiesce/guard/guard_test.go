@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "asker":
 		os.Exit(playAsker(os.Args[2], os.Args[3:]))
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // else a guard with the race detector takes a second to end
 	goleak.VerifyTestMain(m)
 }
 
