@@ -70,7 +70,7 @@ func (h *hold) takePlace(ctx context.Context, want []Want, o lockOptions) (api.A
 			return api.Acquired{}, fmt.Errorf("%w: a name must be UTF-8", ErrLockOptions)
 		}
 	}
-	ask, err := newOp(api.OpAcquire, api.AcquireLocks{Session: h.lease.session, Owner: o.owner, Locks: want, WaitMs: millis(o.wait),
+	ask, err := newOp(api.OpAcquire, &api.AcquireLocks{Session: h.lease.session, Owner: o.owner, Locks: want, WaitMs: millis(o.wait),
 		Reentrant: o.reentrant, LockDelayMs: millis(o.delay), Value: o.value})
 	if err != nil {
 		return api.Acquired{}, err
@@ -80,7 +80,7 @@ func (h *hold) takePlace(ctx context.Context, want []Want, o lockOptions) (api.A
 	if err := h.client.batches.do(ctx, ask); err != nil {
 		return got, err
 	}
-	err = ask.result(&got)
+	err = readAcquired(ask.answer, &got)
 	return got, err
 }
 
@@ -90,7 +90,7 @@ func (h *hold) giveBackUnclaimed(o *op) {
 		return
 	}
 	var got api.Acquired
-	if err := o.result(&got); err != nil {
+	if err := readAcquired(o.answer, &got); err != nil {
 		h.client.log.Warn("what a caller took that turned away is unknown; it goes with its session", "error", err)
 		return
 	}

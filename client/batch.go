@@ -198,17 +198,18 @@ func (b *batches) send(ops []*op) {
 		payload = o.append(payload, b.client.id, acked)
 	}
 	payload = append(payload, "]}"...)
-	var answer api.BatchAnswer
-	rep, err := b.client.persist(b.client.life, call{method: http.MethodPost, path: "/v1/batch", answer: &answer, keysInside: true}, payload, 0)
-	if err == nil && len(answer.Results) != len(ops) {
-		err = giveUp("a batch", 1, true, fmt.Errorf("client: %d operations were answered with %d results", len(ops), len(answer.Results)), nil)
-	}
+	var results []api.BatchResult
+	rep, err := b.client.persist(b.client.life, call{method: http.MethodPost, path: "/v1/batch", keysInside: true,
+		decode: func(text []byte) (err error) {
+			results, err = readResults(text, len(ops))
+			return err
+		}}, payload, 0)
 	for i, o := range ops {
 		if o.sent.IsZero() {
 			o.sent = rep.sent
 		}
 		if o.err = err; err == nil {
-			o.take(answer.Results[i])
+			o.take(results[i])
 		}
 	}
 	b.finish(ops)

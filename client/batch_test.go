@@ -265,7 +265,7 @@ func TestBatch_WhatWasTakenWithAnUnknownOutcomeIsGivenBackOnceItIsKnown(t *testi
 
 func TestOp_TakesTheFormOfTheAPI(t *testing.T) {
 	t.Parallel()
-	body := api.AcquireLocks{Session: "s", Locks: Exclusive("a\"b\\c\n<ü>"), Value: "\x7f "}
+	body := &api.AcquireLocks{Session: "s", Locks: Exclusive("a\"b\\c\n<ü>"), Value: "\x7f "}
 	for _, tc := range []struct {
 		name, id string
 		body     any

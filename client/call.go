@@ -20,15 +20,16 @@ const answerBytesMax = 4 << 20
 // call is one request to the cluster, however many attempts it takes.
 type call struct {
 	method, path string
-	body         any           // nil: none
-	answer       any           // where a 2xx body goes; nil: it is dropped
-	keyed        bool          // carries an idempotency key; calls without one must be harmless to repeat
-	fixedKey     string        // instead of a counted one: more than one call shares it
-	keysInside   bool          // the body carries the keys of its operations
-	parks        time.Duration // how long a node may hold the request by contract
-	timeout      time.Duration // of an attempt, 0 for the client's
-	retryFor     time.Duration // 0 for the client's
-	header       http.Header   // more headers, or nil
+	body         any                // nil: none
+	answer       any                // where a 2xx body goes; nil: it is dropped
+	decode       func([]byte) error // instead of answer; what it cannot read is asked for again
+	keyed        bool               // carries an idempotency key; calls without one must be harmless to repeat
+	fixedKey     string             // instead of a counted one: more than one call shares it
+	keysInside   bool               // the body carries the keys of its operations
+	parks        time.Duration      // how long a node may hold the request by contract
+	timeout      time.Duration      // of an attempt, 0 for the client's
+	retryFor     time.Duration      // 0 for the client's
+	header       http.Header        // more headers, or nil
 }
 
 // reply is what came of a call that was answered.
@@ -141,13 +142,24 @@ func (c *Client) read(response *http.Response, r call) error {
 		}
 		return refused
 	}
-	if r.answer == nil {
-		return nil
-	}
-	reflect.ValueOf(r.answer).Elem().SetZero() // an attempt that broke in the middle may have left something
-	if err := json.NewDecoder(body).Decode(r.answer); err != nil {
+	if err := r.readAnswer(body); err != nil {
 		// The node applied the request and the connection broke in the answer: the same key gets it again.
 		return &failure{unknown: true, err: fmt.Errorf("read the answer: %w", err)}
+	}
+	return nil
+}
+
+func (r call) readAnswer(body io.Reader) error {
+	switch {
+	case r.decode != nil:
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return err
+		}
+		return r.decode(text)
+	case r.answer != nil:
+		reflect.ValueOf(r.answer).Elem().SetZero() // an attempt that broke in the middle may have left something
+		return json.NewDecoder(body).Decode(r.answer)
 	}
 	return nil
 }

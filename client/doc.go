@@ -28,7 +28,10 @@
 //	_, err = db.ExecContext(ctx, "UPDATE orders SET …, fence_token = ? WHERE id = ? AND fence_token <= ?", lock.Token(), id, lock.Token())
 //
 // A lock waits in the order of asking. Its Token orders the holders; a resource that refuses lower ones is safe from a holder that was
-// stopped and does not know yet that it lost the lock. Without an instance, use Client.OpenSession and Session.Lock.
+// stopped and does not know yet that it lost the lock. Work that takes a context gets lock.Context(ctx): it ends when the lock can no
+// longer be relied on. Without an instance, use Client.OpenSession and Session.Lock. Both have TryLock, RWLock, Semaphore, LockMany (several
+// names, all or none) and Election too. Callers of one session wait for each other like strangers, unless they say with Owner that they
+// are the same.
 //
 // # Keep a cache in step
 //
@@ -39,9 +42,14 @@
 // # Invariants
 //
 //   - A mutating request is sent again only under the key of its first attempt. (TestCall_RetriesCarryTheSameKey)
+//   - Operations that share a request are sent again together, each under its own key.
+//     (TestBatch_UnknownOutcomeIsAskedForAgainAsAWholeUnderTheSameKeys)
 //   - Callers of one session wait for each other as for strangers. (TestLock_CallersOfOneSessionWaitForEachOther)
+//   - What a caller takes that has turned away is given back. (TestLock_GrantThatNobodyTakesIsGivenBack,
+//     TestBatch_WhatWasTakenWithAnUnknownOutcomeIsGivenBackOnceItIsKnown)
 //   - Lock.Done is closed before the coordinator can grant the lock to another, and a lock that was lost stays lost.
-//     (TestLock_DoneClosesBeforeTheCoordinatorCanGrantToAnother)
+//     (TestLock_DoneClosesBeforeTheCoordinatorCanGrantToAnother, TestLock_LossIsToldOnceAndStays) Two ends come without that notice: a
+//     forced release, against which only the token helps, and the holder's own HandOff.
 //   - Once the gate rejects and no request is in flight, no handler runs. (TestGate_ZeroInFlightMeansThatNoHandlerRuns)
 //   - No phase of a drain can keep the later ones from running, and a drain ends within the grace.
 //     (TestRun_WorkThatNeverEndsIsLeftOverWithinTheGrace)
@@ -50,13 +58,15 @@
 //
 // # Ownership
 //
-// A Client owns the goroutines of its calls, a Session its keepalive, an App its registration; Close of each, or Run's return, joins them.
-// The one exception is a flush task that does not heed its context: it is left behind, for the process is about to end.
+// A Client owns the goroutines that send what its callers ask for, joined into batches, and the one that keeps its sessions alive; an App
+// its registration. Close of each, or Run's return, joins them. A caller whose context ends returns at once: what it had under way is
+// brought to an end in the background, and what that took is given back. The one exception is a flush task that does not heed its context:
+// it is left behind, for the process is about to end.
 //
 // # Time
 //
-// Leases count from the moment a keepalive was sent, on the local monotonic clock, and end a tenth of the TTL before the coordinator's.
-// Phases count from the first signal.
+// Leases count from the moment a keepalive was sent, or the first attempt to open the session, on the local monotonic clock, and end a
+// tenth of the TTL before the coordinator's. Every period and every backoff is jittered. Phases count from the first signal.
 //
 // # Failure
 //
@@ -66,9 +76,11 @@
 //
 // # Limits
 //
-// 1,000 sequence numbers outstanding, 1,000 events a request, 100,000 events waiting to be sent, 4 MiB an answer, 16 counters a report.
+// 1,000 sequence numbers outstanding, 256 operations or some 256 KiB a batch, 100,000 operations and 100,000 events waiting to be sent,
+// 1,000 events a request, 1,000 sessions a keepalive, 4 MiB an answer, 16 counters a report.
 //
 // # Not here
 //
-// Transactions and pools (close them after Run), caches, shared locks and elections, background tasks, streams and hijacked connections.
+// Transactions and pools (close them after Run), caches (redisquiesce), guards that check tokens (fence), background tasks, streams and
+// hijacked connections.
 package client

@@ -92,3 +92,112 @@ func ExampleClient_OpenSession() {
 	}
 	_ = once
 }
+
+// Work that ends when its lock can no longer be relied on, or is asked for by an operator.
+func ExampleLock_Context() {
+	work := func(ctx context.Context, session *client.Session, step func(context.Context) (more bool, err error)) error {
+		lock, err := session.Lock(ctx, "reindex")
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock(context.WithoutCancel(ctx))
+		ctx = lock.Context(ctx)
+		for more := true; more; {
+			select {
+			case <-lock.Revoked():
+				return errors.New("asked to stop: " + lock.Revocation().Reason)
+			default:
+			}
+			if more, err = step(ctx); err != nil {
+				return errors.Join(err, context.Cause(ctx)) // such as client.ErrLockLost
+			}
+		}
+		return nil
+	}
+	_ = work
+}
+
+// Many readers, or one writer who stays on as a reader.
+func ExampleRWLock() {
+	rebuild := func(ctx context.Context, session *client.Session, build, serve func(context.Context) error) error {
+		lock, err := session.RWLock("index").Lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock(context.WithoutCancel(ctx))
+		if err := build(lock.Context(ctx)); err != nil {
+			return err
+		}
+		if err := lock.Downgrade(ctx); err != nil { // readers come in, no other writer does
+			return err
+		}
+		return serve(lock.Context(ctx))
+	}
+	_ = rebuild
+}
+
+// No more than ten calls of all instances together.
+func ExampleSemaphore() {
+	call := func(ctx context.Context, app *client.App, do func(context.Context) error) error {
+		permit, err := app.Semaphore("supplier-api", 10).Acquire(ctx, 1, client.WaitAtMost(time.Second))
+		if err != nil {
+			return err
+		}
+		defer permit.Unlock(context.WithoutCancel(ctx))
+		return do(permit.Context(ctx))
+	}
+	_ = call
+}
+
+// Two accounts at once: whoever names them the other way round does not get into a deadlock with this.
+func ExampleLocks() {
+	transfer := func(ctx context.Context, session *client.Session, move func(ctx context.Context, from, to uint64) error) error {
+		locks, err := session.LockMany(ctx, client.Exclusive("account/1", "account/2"))
+		if err != nil {
+			return err
+		}
+		defer locks.Unlock(context.WithoutCancel(ctx))
+		return move(locks.Context(ctx), locks.Token("account/1"), locks.Token("account/2"))
+	}
+	_ = transfer
+}
+
+// A job that runs in one of many processes.
+func ExampleElection() {
+	lead := func(ctx context.Context, session *client.Session, address string, schedule func(ctx context.Context, token uint64) error) error {
+		leadership, err := session.Election("scheduler").Campaign(ctx, address)
+		if err != nil {
+			return err
+		}
+		defer leadership.Resign(context.WithoutCancel(ctx))
+		return schedule(leadership.Context(ctx), leadership.Token())
+	}
+	_ = lead
+}
+
+// Everybody else, who wants to know where the leader is.
+func ExampleClient_Observe() {
+	follow := func(ctx context.Context, c *client.Client, use func(address string)) error {
+		for leader, err := range c.Observe(ctx, "scheduler") {
+			if err != nil {
+				return err
+			}
+			use(leader.Value) // empty while nobody leads
+		}
+		return nil
+	}
+	_ = follow
+}
+
+// A wait that would never end by itself.
+func ExampleFailOnDeadlock() {
+	take := func(ctx context.Context, session *client.Session) error {
+		_, err := session.Lock(ctx, "b", client.Owner("job-7"), client.FailOnDeadlock())
+		var circle *client.DeadlockError
+		if errors.As(err, &circle) {
+			return errors.New("give up what this job holds, and begin again: " + circle.Error())
+		}
+		return err
+	}
+	_ = take
+}

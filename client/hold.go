@@ -88,7 +88,7 @@ func (h *hold) startRelease() (*op, error) {
 	if o := h.release; o != nil && !h.client.batches.surelyNotApplied(o) {
 		return o, nil
 	}
-	o, err := newOp(api.OpRelease, api.ReleaseLocks{Session: h.lease.session, Locks: h.grants})
+	o, err := newOp(api.OpRelease, &api.ReleaseLocks{Session: h.lease.session, Locks: h.grants})
 	if err != nil {
 		return nil, err
 	}

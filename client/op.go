@@ -14,6 +14,9 @@ import (
 // minutes, longer than most sessions live without a keepalive.
 const roundsMax = 8
 
+// bodyBytes has room for most bodies.
+const bodyBytes = 160
+
 // op is one mutating operation on its way to the cluster, as part of a batch. Its caller waits for it, or has turned away and left the
 // rest to after.
 type op struct {
@@ -35,16 +38,17 @@ type op struct {
 	orphan   bool // nobody waits for it
 }
 
-func newOp(name string, body any) (*op, error) {
-	o := &op{name: name, done: make(chan struct{})}
-	if body == nil {
-		return o, nil
+func newOp(name string, body any) (o *op, err error) {
+	o = &op{name: name, done: make(chan struct{})}
+	switch body := body.(type) {
+	case *api.AcquireLocks:
+		o.body = appendAcquire(make([]byte, 0, bodyBytes), body)
+	case *api.ReleaseLocks:
+		o.body = appendRelease(make([]byte, 0, bodyBytes), body)
+	default:
+		o.body, err = encodeBody(body)
 	}
-	var err error
-	if o.body, err = encodeBody(body); err != nil {
-		return nil, err
-	}
-	return o, nil
+	return o, err
 }
 
 // again is the operation once more, under the same key, with nobody who waits for it.
