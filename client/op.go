@@ -33,7 +33,7 @@ type op struct {
 	sent     time.Time       // of the first attempt: leases count from here
 	answer   json.RawMessage // of the endpoint
 	err      error
-	taken    bool // by a sender; this and the next two are guarded by batches.mu
+	taken    bool // by the sender; this and the next two are guarded by batches.mu
 	finished bool
 	orphan   bool // nobody waits for it
 }
