@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -27,22 +28,49 @@ func (s *Server) batch(ctx context.Context, in *withBody[api.Batch]) (*answer[ap
 	if in.Key != "" || in.Acked != 0 {
 		return nil, invalid("header."+api.HeaderIdempotencyKey, "each operation of a batch has its own key")
 	}
-	results := make([]api.BatchResult, len(in.Body.Ops))
-	var ops []fsm.Op
-	var places []int
-	for i, o := range in.Body.Ops {
-		op, err := s.planBatchOp(ctx, o)
+	results, err := s.applyBatch(ctx, in.Body.Ops, s.planBatchOp)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer[api.BatchAnswer]{Status: http.StatusOK, Body: api.BatchAnswer{Results: make([]api.BatchResult, len(results))}}
+	for i, r := range results {
+		out.Body.Results[i] = s.batchResult(in.Body.Ops[i].Op, r)
+		out.Index = max(out.Index, r.index())
+	}
+	return out, nil
+}
+
+// opResult is what became of one operation: the edge refused it, or the state answered.
+type opResult struct {
+	refused *refusal
+	applied fsm.Result
+}
+
+func (r opResult) index() uint64 { return r.applied.Index }
+
+func (s *Server) batchResult(op string, r opResult) api.BatchResult {
+	if r.refused != nil {
+		return api.BatchResult{Status: r.refused.Status, Index: r.refused.Index, Problem: &r.refused.Problem}
+	}
+	return s.ops[op].result(r.applied)
+}
+
+// applyBatch plans the operations and proposes in one entry what can be. An error is that of all of them.
+func (s *Server) applyBatch(ctx context.Context, batch []api.BatchOp, plan func(context.Context, api.BatchOp) (fsm.Op, error)) ([]opResult, error) {
+	results := make([]opResult, len(batch))
+	ops, places := make([]fsm.Op, 0, len(batch)), make([]int, 0, len(batch))
+	for i, o := range batch {
+		op, err := plan(ctx, o)
 		if err != nil {
-			results[i] = s.batchProblem(ctx, err)
+			results[i].refused = s.refusalOf(ctx, err)
 			continue
 		}
 		ops, places = append(ops, op), append(places, i)
 	}
-	out := &answer[api.BatchAnswer]{Status: http.StatusOK, Body: api.BatchAnswer{Results: results}}
 	if len(ops) == 0 {
-		return out, nil
+		return results, nil
 	}
-	// The claims come last: results stand in the order of the ops. A batch may ask twice for the same name; the first claim counts.
+	// The claims come last: results stand in the order of the ops.
 	for _, op := range ops {
 		if len(ops) < fsm.EntryOpsMax/2 {
 			ops = append(ops, s.escort(op.Command)...)
@@ -53,10 +81,9 @@ func (s *Server) batch(ctx context.Context, in *withBody[api.Batch]) (*answer[ap
 		return nil, outcomeOf(err)
 	}
 	for n, i := range places {
-		results[i] = s.ops[in.Body.Ops[i].Op].result(applied[n])
-		out.Index = max(out.Index, applied[n].Index)
+		results[i].applied = applied[n]
 	}
-	return out, nil
+	return results, nil
 }
 
 func (s *Server) planBatchOp(ctx context.Context, o api.BatchOp) (fsm.Op, error) {
@@ -67,16 +94,16 @@ func (s *Server) planBatchOp(ctx context.Context, o api.BatchOp) (fsm.Op, error)
 	return known.planOp(ctx, o)
 }
 
-func (s *Server) batchProblem(ctx context.Context, err error) api.BatchResult {
+func (s *Server) refusalOf(ctx context.Context, err error) *refusal {
 	var p *refusal
 	if !errors.As(err, &p) {
 		p = s.bug(ctx, err)
 	}
-	return api.BatchResult{Status: p.Status, Index: p.Index, Problem: &p.Problem}
+	return p
 }
 
 func (o operation[B, A]) planOp(ctx context.Context, b api.BatchOp) (fsm.Op, error) {
-	key, p := Keyed{Key: b.Key, Acked: b.Acked}.stateKey(fingerprint(b.Op, b.ID, string(raw(b.IfMatch)), string(b.Body)))
+	key, p := Keyed{Key: b.Key, Acked: b.Acked}.stateKey(batchFingerprint(b))
 	if p != nil {
 		return fsm.Op{}, p
 	}
@@ -92,6 +119,13 @@ func (o operation[B, A]) planOp(ctx context.Context, b api.BatchOp) (fsm.Op, err
 		return fsm.Op{}, err
 	}
 	return fsm.Op{Command: command, Key: key}, nil
+}
+
+func batchFingerprint(b api.BatchOp) uint64 {
+	if b.Key == "" {
+		return 0
+	}
+	return fingerprint(b.Op, b.ID, strconv.FormatUint(b.IfMatch, 10), string(b.Body))
 }
 
 // checkSubject does for a batch what the path does for an endpoint.

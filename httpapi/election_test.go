@@ -61,7 +61,7 @@ func TestObserve_TellsTheLeaderAndEveryChangeUntilTheNodeStops(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
 	srv := httptest.NewServer(e.Handler())
-	defer srv.Close()
+	t.Cleanup(srv.Close) // after the streams
 	first, second := e.session(), e.session()
 	stream := observeElection(t, srv.URL, "name=primary")
 	expect := func(session, value string) {
@@ -94,7 +94,7 @@ func TestObserve_EndsWhenTheNodeLeadsNoMore(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
 	srv := httptest.NewServer(e.Handler())
-	defer srv.Close()
+	t.Cleanup(srv.Close) // after the streams
 	ours, stale := observeElection(t, srv.URL, "name=primary"), observeElection(t, srv.URL, "name=primary&consistency=stale")
 	ours.next(t)
 	stale.next(t)

@@ -109,17 +109,19 @@ func want(field string, l api.LockWanted) (fsm.LockWant, *refusal) {
 
 func (s *Server) releaseLock() operation[api.ReleaseLocks, nothing] {
 	return operation[api.ReleaseLocks, nothing]{s: s, name: api.OpRelease,
-		plan: func(_ context.Context, c call[api.ReleaseLocks]) (fsm.Command, error) {
-			out := fsm.ReleaseLock{Session: c.body.Session, Locks: make([]fsm.HeldLock, len(c.body.Locks))}
-			for i, l := range c.body.Locks {
-				if p := checkName("body.locks.name", l.Name); p != nil {
-					return nil, p
-				}
-				out.Locks[i] = fsm.HeldLock{Name: l.Name, Token: l.Token}
-			}
-			return out, nil
-		},
+		plan: func(_ context.Context, c call[api.ReleaseLocks]) (fsm.Command, error) { return planRelease(c.body) },
 	}
+}
+
+func planRelease(b *api.ReleaseLocks) (fsm.Command, error) {
+	out := fsm.ReleaseLock{Session: b.Session, Locks: make([]fsm.HeldLock, len(b.Locks))}
+	for i, l := range b.Locks {
+		if p := checkName(fmt.Sprintf("body.locks[%d].name", i), l.Name); p != nil {
+			return nil, p
+		}
+		out.Locks[i] = fsm.HeldLock{Name: l.Name, Token: l.Token}
+	}
+	return out, nil
 }
 
 func (s *Server) cancelWait() operation[api.CancelWait, nothing] {

@@ -102,7 +102,7 @@ func (s *Server) build() error {
 	if err := s.engine.SetTrustedProxies(nil); err != nil {
 		return err
 	}
-	s.engine.Use(s.count, s.recover, s.headers, s.limits, s.body, s.forward.handle)
+	s.engine.Use(s.count, s.recover, s.headers, s.limits, s.body, s.forward.handle, s.fast)
 	s.engine.NoRoute(func(c *gin.Context) { problem(api.CodeNotFound, "no such path").write(c) })
 	s.engine.NoMethod(func(c *gin.Context) {
 		problem(api.CodeMethodNotAllowed, "the path has other methods, see Allow").write(c)

@@ -61,8 +61,9 @@ type Server struct {
 	inFlight atomic.Int64
 	streams  atomic.Int64
 	parked   tickets
-	bodyMax  time.Duration // to read a body
-	draining chan struct{} // closed by the first Drain
+	busy     map[string]func(*gin.Context) bool // see fast
+	bodyMax  time.Duration                      // to read a body
+	draining chan struct{}                      // closed by the first Drain
 	drain    sync.Once
 }
 
@@ -84,6 +85,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("httpapi: metrics: %w", err)
 	}
 	s.forward = newForwarder(s)
+	s.busy = s.busyPaths()
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("httpapi: routes: %w", err)
 	}

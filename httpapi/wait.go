@@ -35,7 +35,11 @@ func (s *Server) acquire(ctx context.Context, in *withBody[api.AcquireLocks]) (*
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.propose(ctx, fsm.Op{Command: command, Key: key})
+	return s.acquireBy(ctx, b, fsm.Op{Command: command, Key: key})
+}
+
+func (s *Server) acquireBy(ctx context.Context, b *api.AcquireLocks, op fsm.Op) (*answer[api.Acquired], error) {
+	r, err := s.propose(ctx, op)
 	if err != nil {
 		return nil, err
 	}
