@@ -17,6 +17,7 @@ type machine struct {
 	state   *fsm.State
 	applied uint64 // raft index of the last applied entry
 
+	decoded  decodedEntries
 	watches  watches
 	onChange func([]fsm.Change) // called with mu held for writing; must be short
 	fatal    func(error)
@@ -25,6 +26,41 @@ type machine struct {
 	installs     int    // restores of the same snapshot in a row
 	installIndex uint64 // that snapshot
 	onLoop       func()
+}
+
+// decodedEntries are the entries that this leader has proposed and read back already, by the place of their bytes in memory: raft hands a
+// leader's own entry to Apply as it was given, and need not be made to have it decoded twice. Other bytes are never there. Each is kept
+// until its future is answered: the slots of the proposer bound them.
+type decodedEntries struct {
+	mu      sync.Mutex
+	entries map[*byte]fsm.Entry
+}
+
+func (d *decodedEntries) put(data []byte, e fsm.Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.entries == nil {
+		d.entries = make(map[*byte]fsm.Entry)
+	}
+	d.entries[&data[0]] = e
+}
+
+func (d *decodedEntries) drop(data []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.entries, &data[0])
+}
+
+func (d *decodedEntries) of(data []byte) (fsm.Entry, error) {
+	if len(data) > 0 {
+		d.mu.Lock()
+		e, ok := d.entries[&data[0]]
+		d.mu.Unlock()
+		if ok {
+			return e, nil
+		}
+	}
+	return fsm.DecodeEntry(data)
 }
 
 func newMachine(fatal func(error)) *machine {
@@ -52,7 +88,7 @@ func (m *machine) onChanges(f func([]fsm.Change)) {
 
 // Apply implements raft.FSM. Its answer is the []fsm.Result of the entry.
 func (m *machine) Apply(log *raft.Log) any {
-	entry, err := fsm.DecodeEntry(log.Data)
+	entry, err := m.decoded.of(log.Data)
 	if err != nil {
 		err = fmt.Errorf("%w: index %d: %w", ErrBadEntry, log.Index, err)
 		m.fatal(err)

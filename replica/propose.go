@@ -127,15 +127,18 @@ func (r *Replica) send(batch []*proposal, release func()) {
 		ops = append(ops, p.ops...)
 	}
 	data := fsm.JoinEntry(lead.now(), ops)
-	if _, err := fsm.DecodeEntry(data); err != nil {
+	entry, err := fsm.DecodeEntry(data)
+	if err != nil {
 		// What this node cannot read back must not reach a log that all must read.
 		answer(batch, nil, fmt.Errorf("%w: %v", ErrNotApplied, err))
 		release()
 		return
 	}
+	r.machine.decoded.put(data, entry)
 	future := r.raft.ApplyLog(raft.Log{Data: data}, enqueueTimeout)
 	go func() { // waits for raft, which gives no way to abandon a future; bounded by the slots
 		err := future.Error()
+		r.machine.decoded.drop(data)
 		r.noteTransfer(err)
 		if err != nil {
 			answer(batch, nil, outcome(err))

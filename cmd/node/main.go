@@ -56,6 +56,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go forceOnSecond(signals, cancel, stderr) // lives as long as the process
+	go tuneGC(ctx, getenv)
 	if err := n.run(ctx); err != nil {
 		return complain(stderr, err)
 	}
