@@ -109,7 +109,7 @@ func TestFast_TakesThePlainRequests(t *testing.T) {
 	t.Parallel()
 	for what, plain := range map[string]func(*lean){
 		fastBodies("s")[0]: func(l *lean) { l.acquire() }, fastBodies("s")[1]: func(l *lean) { l.acquire() }, fastBodies("s")[2]: func(l *lean) { l.acquire() },
-		`{"session":"s","locks":[{"name":"z","token":1},{"name":"y","token":2}]}`: func(l *lean) { l.release() },
+		`{"session":"s","locks":[{"name":"z","token":1},{"name":"y","token":2}]}`:                                           func(l *lean) { l.release() },
 		`{"ops":[{"op":"locks.acquire","key":"c/1","acked":1,"body":{"a":"{","b":[{}]}},{"op":"x","id":"y","if_match":2}]}`: func(l *lean) { l.batch() },
 	} {
 		l := lean{b: []byte(what)}
