@@ -23,7 +23,7 @@
 // # Ownership
 //
 // A State belongs to one goroutine at a time; replica guards it with one lock. Values in the tables are immutable: a change stores a new
-// value, so that a Clone, which is O(1), can be read while the original moves on.
+// value, so that a Clone, which copies no rows, can be read while the original moves on.
 //
 // # Time
 //

@@ -171,7 +171,7 @@ func TestLimits_LocksFullRefusesTheNextName(t *testing.T) {
 	t.Parallel()
 	s := fresh(t, OpenSession{ID: "a", TTLMs: 1000})
 	for i := range LocksMax - 1 { // fills the table, without digests and indexes
-		s.grants.rows.Set(grantKey("held", uint64(TokenMax-i)), row[Grant]{})
+		s.grants.rows.Set(grantKey("held", uint64(TokenMax-i)), &row[string, Grant]{})
 	}
 	if r := do(s, AcquireLock{Session: "a", Wants: want("x", "y")}); r.Code != CodeLocksFull {
 		t.Fatalf("one too many: %+v", r)
@@ -189,7 +189,7 @@ func TestLimits_OutboxFullRefusesWholeBatchesAndStillFolds(t *testing.T) {
 	s := fresh(t, PutMapping{Name: "m"})
 	for i := range PendingMax - 1 { // the events' own rules are tested elsewhere; this fills the table, without digests
 		pk := fmt.Sprint(i)
-		s.events.rows.Set(eventKey("m", pk), row[Event]{value: Event{Mapping: "m", PK: pk}})
+		s.events.rows.Set(eventKey("m", pk), &row[string, Event]{value: Event{Mapping: "m", PK: pk}})
 	}
 	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}, {Mapping: "m", PK: "b"}}}); r.Code != CodeOutboxFull {
 		t.Fatalf("one too many: %+v", r)

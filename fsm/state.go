@@ -101,7 +101,7 @@ func (s *State) sections() []section {
 		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts}
 }
 
-// Clone gives a copy for reading, in constant time. It must be called where Apply may be called; the copy may then be read anywhere.
+// Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where Apply may be called; the copy may then be read anywhere.
 // It has no indexes and no timers: it serves Persist and Digest, and cannot apply.
 func (s *State) Clone() *State {
 	return &State{
@@ -132,7 +132,7 @@ func (s *State) Modified(table string) uint64 {
 	return r
 }
 
-// Digest identifies the whole state. Constant time.
+// Digest identifies the whole state. Bounded time: see pendingMax.
 func (s *State) Digest() Digest {
 	d := digestOf([]byte("counters"), encode(s.counters))
 	for _, sec := range s.sections() {

@@ -3,7 +3,6 @@ package fsm
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash"
@@ -14,66 +13,30 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// Digest identifies a state: equal states have equal digests. It is a sum of row hashes modulo 2^64 in each half, so it is kept up to
-// date with each change instead of being computed over the whole state, and every replica can show it at every index.
-// It guards against bugs and damaged memory or files, not against somebody who forges rows.
-type Digest struct {
-	_  struct{} `cbor:",toarray"`
-	Hi uint64
-	Lo uint64
-}
-
-func (d Digest) add(o Digest) Digest { return Digest{Hi: d.Hi + o.Hi, Lo: d.Lo + o.Lo} }
-func (d Digest) sub(o Digest) Digest { return Digest{Hi: d.Hi - o.Hi, Lo: d.Lo - o.Lo} }
-
-// String gives 32 hexadecimal digits.
-func (d Digest) String() string { return fmt.Sprintf("%016x%016x", d.Hi, d.Lo) }
-
-func digestOf(parts ...[]byte) Digest {
-	var b bytes.Buffer
-	for _, p := range parts {
-		start := beginPart(&b)
-		b.Write(p)
-		endPart(&b, start)
-	}
-	return sumOf(b.Bytes())
-}
-
-// beginPart leaves room for the length of what follows, which endPart fills in: parts run together do not equal other parts.
-func beginPart(b *bytes.Buffer) (start int) {
-	b.Write([]byte{0, 0, 0, 0})
-	return b.Len()
-}
-
-func endPart(b *bytes.Buffer, start int) {
-	binary.BigEndian.PutUint32(b.Bytes()[start-4:], uint32(b.Len()-start))
-}
-
-func sumOf(b []byte) Digest {
-	sum := sha256.Sum256(b)
-	return Digest{Hi: binary.BigEndian.Uint64(sum[:]), Lo: binary.BigEndian.Uint64(sum[8:])}
-}
-
 // ordered is what a table can be keyed by.
 type ordered interface{ string | uint64 }
 
-type row[V any] struct {
+// row is stored by its address, so that a tree moves a few bytes when it makes room, however large the value. The value is immutable.
+type row[K ordered, V any] struct {
+	key    K
 	value  V
-	digest Digest
+	digest Digest // zero as long as the row is pending
+	stage  stage
 }
 
 // table is one ordered, copy-on-write collection of the state. Values are immutable once stored.
 type table[K ordered, V any] struct {
-	name   string
-	rows   btree.Map[K, row[V]]
-	digest Digest
-	notify *[]Change // of the State that owns the table; nil in a clone
-	key    func(K) string
-	buffer *bytes.Buffer // of rowDigest; nil in a clone, which does not change
+	name    string
+	rows    btree.Map[K, *row[K, V]]
+	hashed  Digest // of the rows that are not pending
+	pending backlog[K, V]
+	notify  *[]Change // of the State that owns the table; nil in a clone
+	key     func(K) string
+	buffer  bytes.Buffer // of settle
 }
 
 func newTable[K ordered, V any](name string, changes *[]Change) *table[K, V] {
-	return &table[K, V]{name: name, notify: changes, key: keyText[K], buffer: &bytes.Buffer{}}
+	return &table[K, V]{name: name, notify: changes, key: keyText[K]}
 }
 
 func keyText[K ordered](k K) string {
@@ -88,9 +51,11 @@ func keyText[K ordered](k K) string {
 
 func (t *table[K, V]) len() int { return t.rows.Len() }
 
-func (t *table[K, V]) get(k K) (V, bool) {
-	r, ok := t.rows.Get(k)
-	return r.value, ok
+func (t *table[K, V]) get(k K) (v V, ok bool) {
+	if r, ok := t.rows.Get(k); ok {
+		return r.value, true
+	}
+	return v, false
 }
 
 func (t *table[K, V]) has(k K) bool {
@@ -105,28 +70,11 @@ func (t *table[K, V]) set(k K, v V) {
 
 // put stores without telling anybody: Restore loads rows with it.
 func (t *table[K, V]) put(k K, v V) {
-	d := t.rowDigest(k, v)
-	old, replaced := t.rows.Set(k, row[V]{value: v, digest: d})
-	if replaced {
-		t.digest = t.digest.sub(old.digest)
+	r := &row[K, V]{key: k, value: v}
+	if old, replaced := t.rows.Set(k, r); replaced {
+		t.drop(old)
 	}
-	t.digest = t.digest.add(d)
-}
-
-// rowDigest is digestOf the table's name, the key and the value, without a copy of each: it runs for every change on every node.
-func (t *table[K, V]) rowDigest(k K, v V) Digest {
-	b := t.buffer
-	b.Reset()
-	start := beginPart(b)
-	b.WriteString(t.name)
-	endPart(b, start)
-	start = beginPart(b)
-	encodeTo(b, k)
-	endPart(b, start)
-	start = beginPart(b)
-	encodeTo(b, &v)
-	endPart(b, start)
-	return sumOf(b.Bytes())
+	t.await(r)
 }
 
 func (t *table[K, V]) delete(k K) {
@@ -134,7 +82,7 @@ func (t *table[K, V]) delete(k K) {
 	if !ok {
 		return
 	}
-	t.digest = t.digest.sub(old.digest)
+	t.drop(old)
 	t.changed(k, true)
 }
 
@@ -146,16 +94,17 @@ func (t *table[K, V]) changed(k K, gone bool) {
 
 // ascend visits rows from the first key at or after from, in order, until visit answers false.
 func (t *table[K, V]) ascend(from K, visit func(K, V) bool) {
-	t.rows.Ascend(from, func(k K, r row[V]) bool { return visit(k, r.value) })
+	t.rows.Ascend(from, func(k K, r *row[K, V]) bool { return visit(k, r.value) })
 }
 
 // descend is ascend the other way round.
 func (t *table[K, V]) descend(from K, visit func(K, V) bool) {
-	t.rows.Descend(from, func(k K, r row[V]) bool { return visit(k, r.value) })
+	t.rows.Descend(from, func(k K, r *row[K, V]) bool { return visit(k, r.value) })
 }
 
 func (t *table[K, V]) clone() *table[K, V] {
-	c := &table[K, V]{name: t.name, digest: t.digest, key: t.key}
+	t.settle(0) // a row that both have does not change any more
+	c := &table[K, V]{name: t.name, hashed: t.hashed, key: t.key}
 	c.rows = *t.rows.Copy()
 	return c
 }
@@ -169,7 +118,6 @@ type section interface {
 }
 
 func (t *table[K, V]) title() string { return t.name }
-func (t *table[K, V]) sum() Digest   { return t.digest }
 
 // A section is: row count (8 bytes), then for each row the lengths and bytes of key and value, then CRC-32C of all that.
 func (t *table[K, V]) write(w io.Writer) error {
@@ -179,7 +127,7 @@ func (t *table[K, V]) write(w io.Writer) error {
 		return err
 	}
 	var err error
-	t.rows.Scan(func(k K, r row[V]) bool {
+	t.rows.Scan(func(k K, r *row[K, V]) bool {
 		if err = writeBytes(out, encode(k)); err == nil {
 			err = writeBytes(out, encode(r.value))
 		}
