@@ -36,6 +36,7 @@ func fastBodies(session string) []string {
 		`{` + s + `,"locks":[{"name":"z","token":1}]}`, `{` + s + `,"locks":[{"name":"z","token":0}]}`, `{` + s + `,"locks":[{"name":"z","token":9007199254740992}]}`,
 		`{"ops":[{"op":"locks.acquire","key":"c/1","acked":1,"body":{` + s + `,"locks":[{"name":"b"}]}},{"op":"locks.release","body":{` + s + `,"locks":[{"name":"b","token":1}]}}]}`,
 		`{"ops":[{"op":"locks.acquire","body":{` + s + `,"locks":[{"name":"b"}]}},{"op":"locks.acquire","body":{` + s + `,"locks":[{"name":"\u0062"}],"wait_ms":5}},{"op":"fly"},{"op":"sessions.open","body":{"ttl_ms":5000}}]}`,
+		`{"ids":["` + session + `"]}`, `{"ids":["` + session + `","nobody"]}`, `{"ids":["nobody"]}`, `{"ids":[]}`, `{"ids":["a b"]}`, `{"ids":null}`, `{"ids":["é"]}`, `{"ids":[1]}`,
 		`{"ops":[{"op":"locks.acquire","body":null}]}`, `{"ops":[{"op":"locks.acquire","body":{}}]}`, `{"ops":[{"op":"locks.acquire","id":"x","body":{}}]}`,
 		`{"ops":[{"op":"locks.release","if_match":3,"body":{` + s + `,"locks":[{"name":"b","token":1}]}}]}`, `{"ops":[]}`, `{"ops":[{"op":"locks.release","acked":4,"body":{}}]}`,
 		`{"ops":[{"op":"locks.acquire","body":{"a":"}"}}]}`, `{"ops":[{"op":"locks.acquire","body":{"a":{}}]}`, `[]`, ``, `{`, `"`, `{"ops":[{"op":"locks.acquire","body":{` + s + `,"locks":[{"name":"b"}],"ticket":2}}]}`,
@@ -94,7 +95,7 @@ func TestFast_AnswersWhatTheGeneralWayAnswers(t *testing.T) {
 	fast, general, session := twins(t)
 	for round := range 2 { // the second meets what the first left
 		for i, body := range fastBodies(session) {
-			for _, path := range []string{"/v1/locks/acquire", "/v1/locks/release", "/v1/batch"} {
+			for _, path := range []string{"/v1/locks/acquire", "/v1/locks/release", "/v1/batch", "/v1/sessions/keepalive"} {
 				sameOnBothWays(t, fast, general, path, body)
 				sameOnBothWays(t, fast, general, path, body, api.HeaderIdempotencyKey, fmt.Sprintf("c/%d", i), api.HeaderIdempotencyAcked, fmt.Sprint(i-min(i, 3*round)))
 				sameOnBothWays(t, fast, general, path, body, api.HeaderIdempotencyKey, "free "+path)

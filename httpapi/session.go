@@ -41,7 +41,11 @@ func (s *Server) keepaliveSessions(ctx context.Context, in *unkeyed[api.Keepaliv
 			return nil, p
 		}
 	}
-	leases, err := s.rep.Keepalive(ctx, in.Body.IDs)
+	return s.renewSessions(ctx, in.Body.IDs)
+}
+
+func (s *Server) renewSessions(ctx context.Context, ids []string) (*answer[api.SessionLeases], error) {
+	leases, err := s.rep.Keepalive(ctx, ids)
 	if err != nil {
 		return nil, outcomeOf(err)
 	}
