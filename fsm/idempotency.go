@@ -14,31 +14,34 @@ type Key struct {
 	Acked       uint64 // results of this client below this sequence number are acknowledged
 }
 
-func (k Key) row() string {
+// row is the key of its result; the results of a client stand together, in the order of their numbers. The client is empty for a
+// free-form key.
+func (k Key) row() (row, client string) {
 	if k.Client == "" {
-		return k.Scope + "\x00\x00" + k.ID
+		return k.Scope + "\x00\x00" + k.ID, ""
 	}
-	b := make([]byte, 0, len(k.Scope)+len(k.Client)+2+16)
+	b := make([]byte, 0, len(k.Scope)+1+len(k.Client)+1+seqDigits)
 	b = append(append(b, k.Scope...), 0)
 	b = append(append(b, k.Client...), 0)
-	return string(appendHex(b, k.Seq, 16))
+	row = string(appendHex(b, k.Seq, seqDigits))
+	return row, row[:len(b)-1]
 }
 
-func (k Key) client() string { return k.Scope + "\x00" + k.Client }
+const seqDigits = 16
 
 type storedResult struct {
 	_           struct{} `cbor:",toarray"`
 	Fingerprint uint64
 	Order       uint64 // position in ages
 	Until       uint64 // cluster time, milliseconds
-	Client      string // Key.client(), empty for a free-form key
+	Client      string // of Key.row()
 	Seq         uint64
-	Result      *Result
+	Result      Result
 }
 
 // replay answers a key that is already stored.
-func (s *State) replay(k Key) (Result, bool) {
-	old, ok := s.stored.get(k.row())
+func (s *State) replay(k *Key, row string) (Result, bool) {
+	old, ok := s.stored.get(row)
 	if !ok {
 		return Result{}, false
 	}
@@ -47,7 +50,7 @@ func (s *State) replay(k Key) (Result, bool) {
 		r.Index = s.counters.Revision
 		return r, true
 	}
-	return *old.Result, true
+	return old.Result, true
 }
 
 // acknowledged is up to where a client has seen its results. A copy of a request below it, late on its way, must not run again.
@@ -64,11 +67,10 @@ const (
 )
 
 // acknowledge forgets what the client has seen, and refuses what it has seen already, or one result too many.
-func (s *State) acknowledge(k Key) Result {
-	if k.Client == "" {
+func (s *State) acknowledge(k *Key, client string) Result {
+	if client == "" {
 		return Result{}
 	}
-	client := k.client()
 	seen, known := s.acked.get(client)
 	if k.Seq < seen.Below {
 		return refuse(CodeKeyAcknowledged, "the client has said that it saw the result of this request")
@@ -77,11 +79,11 @@ func (s *State) acknowledge(k Key) Result {
 		return refuse(CodeKeysOutstanding, "as many clients use idempotency keys as may")
 	}
 	below := seen.Below
-	if k.Acked >= below+ackStep || k.Acked > below && s.clients.count(client) >= KeyOutstandingMax {
+	if k.Acked >= below+ackStep || k.Acked > below && s.outstanding[client] >= KeyOutstandingMax {
 		below = k.Acked
 		s.forgetBelow(client, below)
 	}
-	if s.clients.count(client) >= KeyOutstandingMax {
+	if s.outstanding[client] >= KeyOutstandingMax {
 		return refuse(CodeKeysOutstanding, "too many results of this client are unacknowledged")
 	}
 	if !known {
@@ -94,8 +96,16 @@ func (s *State) acknowledge(k Key) Result {
 }
 
 func (s *State) forgetBelow(client string, seq uint64) {
-	for p, ok := s.clients.first(client); ok && p.num < seq; p, ok = s.clients.first(client) {
-		s.forget(p.name)
+	var seen []string
+	s.stored.ascend(client+"\x00", func(key string, v storedResult) bool {
+		if v.Client != client || v.Seq >= seq {
+			return false
+		}
+		seen = append(seen, key)
+		return true
+	})
+	for _, key := range seen {
+		s.forget(key)
 	}
 }
 
@@ -113,49 +123,50 @@ func (s *State) ackedDue(client string, due uint64) {
 }
 
 // store keeps the result. The oldest results go when there are KeysMax.
-func (s *State) store(k Key, r Result) {
+func (s *State) store(k *Key, row, client string, r Result) {
 	for s.stored.len() >= KeysMax {
-		_, oldest, _ := s.ages.Min()
+		oldest, _ := s.ages.oldest()
 		s.forget(oldest)
 	}
 	s.counters.Stored++
-	v := storedResult{Fingerprint: k.Fingerprint, Order: s.counters.Stored, Until: s.counters.Now + KeyWindowMs, Result: &r}
-	if k.Client != "" {
-		v.Client, v.Seq = k.client(), k.Seq
+	v := storedResult{Fingerprint: k.Fingerprint, Order: s.counters.Stored, Until: s.counters.Now + KeyWindowMs, Client: client, Result: r}
+	if client != "" {
+		v.Seq = k.Seq
 	}
-	key := k.row()
-	s.stored.set(key, v)
-	s.indexStored(key, v)
-	if s.ages.Len() == 1 {
-		s.setTimer(storedTimer(v))
+	s.stored.set(row, v)
+	s.indexStored(row, v)
+	if !s.timesOldest {
+		s.timeOldest()
 	}
 }
 
 func (s *State) indexStored(key string, v storedResult) {
 	if v.Client != "" {
-		s.clients.add(pair{group: v.Client, num: v.Seq, name: key})
+		s.outstanding[v.Client]++
 	}
-	s.ages.Set(v.Order, key)
+	s.ages.add(v.Order, key)
 }
 
 func (s *State) forget(key string) {
-	v, ok := s.stored.get(key)
+	v, ok := s.stored.delete(key)
 	if !ok {
 		return
 	}
-	s.stored.delete(key)
-	s.ages.Delete(v.Order)
-	if v.Client != "" {
-		s.clients.remove(pair{group: v.Client, num: v.Seq, name: key})
+	s.ages.remove(v.Order)
+	if v.Client == "" {
+		return
+	}
+	if s.outstanding[v.Client]--; s.outstanding[v.Client] == 0 {
+		delete(s.outstanding, v.Client)
 	}
 }
 
-// Results end in the order of storing, so one timer is enough: that of the oldest. When it finds its result gone it looks for the oldest
-// that is there.
+// Results end in the order of storing, so one timer is enough: that of a result which is, or was, the oldest. When it finds its result gone
+// it looks for the oldest that is there, whose window cannot have ended before.
 func storedTimer(v storedResult) timer { return timer{due: v.Until, what: timerStored, id: v.Order} }
 
 func (s *State) storedDue(order, due uint64) {
-	if key, ok := s.ages.Get(order); ok {
+	if key, ok := s.ages.get(order); ok {
 		if v, _ := s.stored.get(key); v.Until == due {
 			s.forget(key)
 		}
@@ -164,10 +175,12 @@ func (s *State) storedDue(order, due uint64) {
 }
 
 func (s *State) timeOldest() {
-	if _, key, ok := s.ages.Min(); ok {
+	key, ok := s.ages.oldest()
+	if ok {
 		v, _ := s.stored.get(key)
 		s.setTimer(storedTimer(v))
 	}
+	s.timesOldest = ok
 }
 
 // onlyStored tells whether changes concern nothing but stored results: a refusal may be stored, and nothing else.
@@ -189,7 +202,7 @@ type KeyWindow struct {
 // KeyWindow tells how many idempotency results are kept and how far back they reach.
 func (s *State) KeyWindow() KeyWindow {
 	w := KeyWindow{Count: s.stored.len()}
-	if _, key, ok := s.ages.Min(); ok {
+	if key, ok := s.ages.oldest(); ok {
 		v, _ := s.stored.get(key)
 		w.OldestMs = s.counters.Now + KeyWindowMs - v.Until
 	}

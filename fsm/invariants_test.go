@@ -141,10 +141,22 @@ func checkOutbox(s *State) error {
 }
 
 func checkStored(s *State) error {
-	if s.stored.len() != s.ages.Len() || s.stored.len() > KeysMax {
-		return fmt.Errorf("I6: %d results, %d ages", s.stored.len(), s.ages.Len())
+	if s.stored.len() != s.ages.len() || s.stored.len() > KeysMax {
+		return fmt.Errorf("I6: %d results, %d ages", s.stored.len(), s.ages.len())
+	}
+	if n := len(s.ages.list); n > 2*s.stored.len()+agesSlack {
+		return fmt.Errorf("I6: %d results are listed in %d places", s.stored.len(), n)
 	}
 	return nil
+}
+
+func (a *ages) alive() (alive []age) {
+	for _, x := range a.list {
+		if x.key != "" {
+			alive = append(alive, x)
+		}
+	}
+	return alive
 }
 
 // checkDerived compares the indexes with those that a restore would build.
@@ -161,7 +173,7 @@ func checkDerived(s *State) error {
 	}{
 		{"queues", s.queues, fresh.queues}, {"holdings", s.holdings, fresh.holdings}, {"waits", s.waits, fresh.waits},
 		{"asking", s.asking, fresh.asking},
-		{"clients", s.clients, fresh.clients}, {"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
+		{"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
 	} {
 		if have, want := fmt.Sprint(x.have.tree.Items()), fmt.Sprint(x.want.tree.Items()); have != want {
 			return fmt.Errorf("index %s is %s, the tables say %s", x.name, have, want)
@@ -173,7 +185,8 @@ func checkDerived(s *State) error {
 	for _, x := range []struct {
 		name       string
 		have, want any
-	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked}} {
+	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked},
+		{"outstanding", s.outstanding, fresh.outstanding}, {"ages", s.ages.alive(), fresh.ages.alive()}} {
 		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {
 			return fmt.Errorf("%s is %s, the tables say %s", x.name, have, want)
 		}

@@ -229,10 +229,10 @@ func TestIdempotency_WindowsAreBounded(t *testing.T) {
 	if w := s.KeyWindow(); w.Count != KeysMax {
 		t.Errorf("%d results are kept", w.Count)
 	}
-	if _, found := s.replay(Key{Client: "c", Seq: KeyOutstandingMax}); found {
+	if _, found := s.replay(stored(Key{Client: "c", Seq: KeyOutstandingMax})); found {
 		t.Error("the oldest results must go first")
 	}
-	if _, found := s.replay(Key{ID: fmt.Sprint(KeysMax - 1)}); !found {
+	if _, found := s.replay(stored(Key{ID: fmt.Sprint(KeysMax - 1)})); !found {
 		t.Error("the newest result is gone")
 	}
 }
@@ -288,4 +288,9 @@ func TestInstance_HistoryKeepsFirstAndLast(t *testing.T) {
 	if len(v.History) != InstanceHistoryMax || v.History[0].State != InstanceRegistered {
 		t.Errorf("%+v", v.History)
 	}
+}
+
+func stored(k Key) (*Key, string) {
+	row, _ := k.row()
+	return &k, row
 }

@@ -100,6 +100,7 @@ func (s *State) reindex() {
 		return true
 	})
 	s.stored.ascend("", func(key string, v storedResult) bool { s.indexStored(key, v); return true })
+	s.ages.sort()
 	s.timeOldest()
 	s.instances.ascend("", func(_ string, v Instance) bool { s.indexInstance(v); return true })
 	s.events.ascend("", func(key string, v Event) bool {

@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"fmt"
-
-	"github.com/tidwall/btree"
-)
+import "fmt"
 
 // State is the replicated state. The zero value is not usable; see New.
 type State struct {
@@ -22,33 +18,35 @@ type State struct {
 	events    *table[string, Event]      // pending, by eventKey
 	dead      *table[string, DeadLetter] // by eventKey
 	passes    *table[uint64, Pass]
-	acked     *table[string, acknowledged] // by Key.client()
+	acked     *table[string, acknowledged] // by client, of Key.row()
 	delays    *table[string, uint64]       // lock name -> end of its delay, cluster time
 	acts      *table[uint64, Act]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
-	timers     timers         // housekeeping
-	urgent     timers         // deadlines that somebody waits for
-	queues     index          // lock name / ticket
-	holdings   index          // session / token, lock name
-	waits      index          // session / ticket
-	asking     index          // party / ticket
-	reentering index          // party / ticket of a reentrant wait
-	uses       map[string]use // by lock name
-	owns       map[partyOfLock]own
-	holding    map[party]int             // grants
-	revoked    map[string]int            // session -> grants that it was asked to give back
-	clients    index                     // idempotency client / key
-	ages       btree.Map[uint64, string] // order of storing -> key, oldest first
-	members    index                     // service / live instance, in the order of registration
-	drains     index                     // service / queued instance, in the order of asking
-	due        index                     // mapping / pending event, by the time of its next attempt; dueIndex
-	pending    map[string]int            // mapping -> pending events
-	buried     map[string]int            // mapping -> dead letters
+	timers      timers         // housekeeping
+	urgent      timers         // deadlines that somebody waits for
+	queues      index          // lock name / ticket
+	holdings    index          // session / token, lock name
+	waits       index          // session / ticket
+	asking      index          // party / ticket
+	reentering  index          // party / ticket of a reentrant wait
+	uses        map[string]use // by lock name
+	owns        map[partyOfLock]own
+	holding     map[party]int  // grants
+	revoked     map[string]int // session -> grants that it was asked to give back
+	outstanding map[string]int // idempotency client -> stored results
+	ages        ages           // of stored results
+	timesOldest bool           // a timer for the oldest of them is set
+	members     index          // service / live instance, in the order of registration
+	drains      index          // service / queued instance, in the order of asking
+	due         index          // mapping / pending event, by the time of its next attempt; dueIndex
+	pending     map[string]int // mapping -> pending events
+	buried      map[string]int // mapping -> dead letters
 
 	// Of the entry that is being applied.
 	entryTerm uint64
 	changes   []Change
+	touched   []touch
 }
 
 // counters are the scalars of the state.
@@ -59,6 +57,12 @@ type counters struct {
 	Token    uint64   // last token given: locks, tickets, grants and sync events share one order
 	Term     uint64   // Raft term of the last TermStart
 	Stored   uint64   // idempotency results ever stored
+}
+
+// touch is a table that an entry changed, and the revision of the last change.
+type touch struct {
+	table    string
+	revision uint64
 }
 
 // Change names one row that an entry touched; watchers are woken by it.
@@ -88,9 +92,10 @@ func New() *State {
 	s.delays = newTable[string, uint64]("delays", &s.changes)
 	s.acts = newTable[uint64, Act]("acts", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
-	s.queues, s.holdings, s.waits, s.asking, s.reentering, s.clients = newIndex(), newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
+	s.queues, s.holdings, s.waits, s.asking, s.reentering = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
+	s.outstanding = map[string]int{}
 	s.pending, s.buried = map[string]int{}, map[string]int{}
 	return s
 }
@@ -101,8 +106,8 @@ func (s *State) sections() []section {
 		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts}
 }
 
-// Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where Apply may be called; the copy may then be read anywhere.
-// It has no indexes and no timers: it serves Persist and Digest, and cannot apply.
+// Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where
+// Apply may be called; the copy may then be read anywhere. It has no indexes and no timers: it serves Persist and Digest, and cannot apply.
 func (s *State) Clone() *State {
 	return &State{
 		counters: s.counters,
@@ -153,6 +158,10 @@ func (s *State) Apply(term uint64, e Entry) ([]Result, []Change) {
 		results[i] = s.applyOp(op)
 		s.fireTimers()
 	}
+	for _, t := range s.touched {
+		s.modified.set(t.table, t.revision)
+	}
+	s.touched = s.touched[:0]
 	return results, s.changes
 }
 
@@ -160,16 +169,17 @@ func (s *State) applyOp(op Op) Result {
 	if op.Key == nil {
 		return s.step(func() Result { return op.Command.apply(s) })
 	}
-	if r, found := s.replay(*op.Key); found {
+	row, client := op.Key.row()
+	if r, found := s.replay(op.Key, row); found {
 		return r
 	}
 	return s.step(func() Result {
-		if refused := s.acknowledge(*op.Key); refused.Refused() {
+		if refused := s.acknowledge(op.Key, client); refused.Refused() {
 			return refused
 		}
 		r := op.Command.apply(s)
 		r.Index = s.nextRevision()
-		s.store(*op.Key, r)
+		s.store(op.Key, row, client, r)
 		return r
 	})
 }
@@ -190,11 +200,22 @@ func (s *State) step(change func() Result) Result {
 	last := ""
 	for _, c := range s.changes[before:] {
 		if c.Table != last && c.Table != "stored" && c.Table != "acked" { // nobody lists those
-			s.modified.set(c.Table, s.counters.Revision)
+			s.touch(c.Table)
 			last = c.Table
 		}
 	}
 	return r
+}
+
+// touch notes the table: its row in modified is written once for the entry.
+func (s *State) touch(table string) {
+	for i := range s.touched {
+		if s.touched[i].table == table {
+			s.touched[i].revision = s.counters.Revision
+			return
+		}
+	}
+	s.touched = append(s.touched, touch{table, s.counters.Revision})
 }
 
 // nextRevision is the revision that the command under way will have if it changes anything: what it writes into its rows.

@@ -77,13 +77,15 @@ func (t *table[K, V]) put(k K, v V) {
 	t.await(r)
 }
 
-func (t *table[K, V]) delete(k K) {
+func (t *table[K, V]) delete(k K) (v V, ok bool) {
 	old, ok := t.rows.Delete(k)
 	if !ok {
-		return
+		return v, false
 	}
+	v = old.value
 	t.drop(old)
 	t.changed(k, true)
+	return v, true
 }
 
 func (t *table[K, V]) changed(k K, gone bool) {
