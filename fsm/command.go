@@ -8,7 +8,8 @@ const kindIgnorable Kind = 0x80
 
 const commandVersion = 1
 
-// Command is one state change as it stands in the log. Implementations are plain structs of this package with integer CBOR keys;
+// Command is one state change as it stands in the log. Implementations are plain structs of this package with integer CBOR keys, and the
+// busiest are flat there (flatCommand);
 // apply runs on every replica and may depend on nothing but the State and the command itself.
 type Command interface {
 	kind() Kind
@@ -67,8 +68,8 @@ var kinds = [256]kindInfo{
 	kindRenewSessions: {"RenewSessions", decodeAs[RenewSessions]},
 	kindCloseSession:  {"CloseSession", decodeAs[CloseSession]},
 	kindExpireSession: {"ExpireSession", decodeAs[ExpireSession]},
-	kindAcquireLock:   {"AcquireLock", decodeAs[AcquireLock]},
-	kindReleaseLock:   {"ReleaseLock", decodeAs[ReleaseLock]},
+	kindAcquireLock:   {"AcquireLock", decodeAcquireLock},
+	kindReleaseLock:   {"ReleaseLock", decodeReleaseLock},
 	kindCancelTicket:  {"CancelTicket", decodeAs[CancelTicket]},
 	kindClaimTicket:   {"ClaimTicket", decodeAs[ClaimTicket]},
 

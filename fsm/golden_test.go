@@ -108,9 +108,12 @@ func namedCommand(t *testing.T, name, fields string) Command {
 		if info.name != name || info.decode == nil {
 			continue
 		}
-		zero, err := info.decode([]byte{0xa0}) // an empty CBOR map
-		if err != nil {
-			t.Fatal(err)
+		zero, flat := map[string]Command{"AcquireLock": AcquireLock{}, "ReleaseLock": ReleaseLock{}}[name]
+		if !flat {
+			var err error
+			if zero, err = info.decode([]byte{0xa0}); err != nil { // an empty CBOR map
+				t.Fatal(err)
+			}
 		}
 		c := reflect.New(reflect.TypeOf(zero))
 		if strings.TrimSpace(fields) != "" {

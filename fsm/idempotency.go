@@ -5,9 +5,8 @@ package fsm
 // A key has a scope (who asks) and an id. Keys of the form client/seq also carry the lowest sequence number whose answer the client has
 // not seen: everything below it is forgotten at once. Free-form keys have no client and live KeyWindowMs.
 type Key struct {
-	_           struct{} `cbor:",toarray"`
 	Scope       string
-	ID          string
+	ID          string // of a free-form key: that of another is its client and number
 	Fingerprint uint64 // of the request; another request under the same key is refused
 	Client      string // empty for a free-form key
 	Seq         uint64

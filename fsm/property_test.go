@@ -366,10 +366,11 @@ func FuzzCommand(f *testing.F) {
 	for kind, info := range kinds {
 		if info.decode != nil {
 			f.Add(uint8(kind), []byte{0xa0})
+			f.Add(uint8(kind), []byte{1, 'a', 1, 1, 'x', 0, 0, 0, 0, 0, 0, 0, 0, 0})
 		}
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, body []byte) {
-		c, err := decodeCommand(wireOp{Kind: Kind(kind), Version: commandVersion, Body: body})
+		c, err := decodeCommand(Kind(kind), commandVersion, body)
 		if err != nil {
 			return
 		}
