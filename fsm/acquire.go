@@ -28,9 +28,7 @@ func (c AcquireLock) apply(s *State) Result {
 		if s.counts(c.party(), w, c.Reentrant) {
 			continue
 		}
-		// One owner has one grant of a name that is counted: asking for another mode, or for more permits, is asking against itself.
-		other := c.Reentrant && s.owns[partyOfLock{w.Name, c.party()}].reentrant != 0
-		if other || !s.fits(w) || s.queues.count(w.Name) > 0 {
+		if s.countsOther(c.party(), w, c.Reentrant) || !s.fits(w) || s.queues.count(w.Name) > 0 {
 			blocked = append(blocked, w.Name)
 		}
 	}

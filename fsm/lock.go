@@ -233,6 +233,12 @@ func (s *State) counts(p party, w LockWant, reentrant bool) bool {
 	return g.Mode == w.Mode && g.Permits == w.Permits
 }
 
+// countsOther tells whether a reentrant want meets a grant of its party that is counted but is not what it wants. One owner has one such
+// grant of a name: asking for another mode, or for more permits, is asking against itself.
+func (s *State) countsOther(p party, w LockWant, reentrant bool) bool {
+	return reentrant && s.owns[partyOfLock{w.Name, p}].reentrant != 0 && !s.counts(p, w, reentrant)
+}
+
 // Grants visits the grants of a name, oldest first.
 func (s *State) Grants(name string, visit func(Grant) bool) {
 	s.grants.ascend(name+"\x00", func(_ string, g Grant) bool { return g.Name == name && visit(g) })

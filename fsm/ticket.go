@@ -157,6 +157,9 @@ func (s *State) grantable(t Ticket) bool {
 		if s.counts(t.Acquire.party(), w, t.Acquire.Reentrant) {
 			continue
 		}
+		if s.countsOther(t.Acquire.party(), w, t.Acquire.Reentrant) {
+			return false
+		}
 		if first, _ := s.queues.first(w.Name); first.num != t.ID || !s.fits(w) {
 			return false
 		}

@@ -33,10 +33,7 @@ func (w *lockTwin) acquire(c AcquireLock) {
 		if w.reentrant(c, l) >= 0 {
 			continue
 		}
-		other := slices.ContainsFunc(w.grants, func(g twinGrant) bool {
-			return c.Reentrant && g.count > 0 && g.Name == l.Name && g.session == c.Session && g.owner == c.Owner
-		})
-		if other || !w.room(l) || slices.ContainsFunc(w.waits, func(o AcquireLock) bool { return wants(o, l.Name) }) {
+		if w.countsOther(c, l) || !w.room(l) || slices.ContainsFunc(w.waits, func(o AcquireLock) bool { return wants(o, l.Name) }) {
 			free = false
 			blockedByItself = blockedByItself || slices.ContainsFunc(w.grants, func(g twinGrant) bool {
 				return g.Name == l.Name && g.session == c.Session && g.owner == c.Owner
@@ -84,6 +81,12 @@ func (w *lockTwin) reentrant(c AcquireLock, l LockWant) int {
 	})
 }
 
+func (w *lockTwin) countsOther(c AcquireLock, l LockWant) bool {
+	return w.reentrant(c, l) < 0 && slices.ContainsFunc(w.grants, func(g twinGrant) bool {
+		return c.Reentrant && g.count > 0 && g.Name == l.Name && g.session == c.Session && g.owner == c.Owner
+	})
+}
+
 func (w *lockTwin) room(l LockWant) bool {
 	taken := uint64(0)
 	for _, g := range w.grants {
@@ -120,7 +123,7 @@ func (w *lockTwin) settle() {
 			ok := true
 			for _, l := range c.Wants {
 				first := slices.IndexFunc(w.waits, func(o AcquireLock) bool { return wants(o, l.Name) })
-				ok = ok && (w.reentrant(c, l) >= 0 || first == i && w.room(l))
+				ok = ok && (w.reentrant(c, l) >= 0 || first == i && w.room(l) && !w.countsOther(c, l))
 			}
 			if ok {
 				w.waits = slices.Delete(w.waits, i, i+1)
