@@ -7,7 +7,7 @@ REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck source=scripts/process.sh
 . "$REPOSITORY/scripts/process.sh"
 
-readonly TIMEOUT=12m
+readonly TIMEOUT=20m
 
 main() {
 	if [[ ${1:-} == -h || ${1:-} == --help ]]; then
