@@ -125,7 +125,7 @@ func batchFingerprint(b api.BatchOp) uint64 {
 	if b.Key == "" {
 		return 0
 	}
-	return fingerprint(b.Op, b.ID, strconv.FormatUint(b.IfMatch, 10), string(b.Body))
+	return fingerprint(b.Body, b.Op, b.ID, strconv.FormatUint(b.IfMatch, 10))
 }
 
 // checkSubject does for a batch what the path does for an endpoint.

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -34,7 +36,9 @@ func (s *Server) count(c *gin.Context) {
 	defer func() {
 		took := time.Since(begun)
 		s.metrics.observe(c.Request.Method, c.FullPath(), c.Writer.Status(), took)
-		s.log.DebugContext(c.Request.Context(), "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(), "took", took)
+		if ctx := c.Request.Context(); s.log.Enabled(ctx, slog.LevelDebug) {
+			s.log.DebugContext(ctx, "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(), "took", took)
+		}
 	}()
 	c.Next()
 }
@@ -58,13 +62,20 @@ func (s *Server) recover(c *gin.Context) {
 	c.Next()
 }
 
+// Values of headers that never change. Names are in their canonical form: Set would look for it at each request.
+var (
+	headerFeatureLevel = []string{strconv.Itoa(api.FeatureLevel)}
+	headerNoSniff      = []string{"nosniff"}
+	headerNoStore      = []string{"no-store"}
+)
+
 func (s *Server) headers(c *gin.Context) {
 	h := c.Writer.Header()
-	h.Set(api.HeaderFeatureLevel, strconv.Itoa(api.FeatureLevel))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	h[api.HeaderFeatureLevel] = headerFeatureLevel
+	h["X-Content-Type-Options"] = headerNoSniff
+	h["Cache-Control"] = headerNoStore
 	if l := s.rep.Leader(); l.HTTPAddr != "" {
-		h.Set(api.HeaderLeader, baseURL(l))
+		h[api.HeaderLeader] = s.leaderURL.of(l)
 	}
 	if s.isDraining() {
 		h.Set("Connection", "close")
@@ -73,6 +84,23 @@ func (s *Server) headers(c *gin.Context) {
 }
 
 func baseURL(l Leader) string { return "http://" + l.HTTPAddr }
+
+// leaderURL is the header's value for the leader that was seen last.
+type leaderURL struct{ last atomic.Pointer[leaderAt] }
+
+type leaderAt struct {
+	addr  string
+	value []string
+}
+
+func (u *leaderURL) of(l Leader) []string {
+	at := u.last.Load()
+	if at == nil || at.addr != l.HTTPAddr {
+		at = &leaderAt{l.HTTPAddr, []string{baseURL(l)}}
+		u.last.Store(at)
+	}
+	return at.value
+}
 
 func (s *Server) limits(c *gin.Context) {
 	if c.Request.ContentLength != 0 {
@@ -97,7 +125,21 @@ func (s *Server) limits(c *gin.Context) {
 	c.Next()
 }
 
-const rawBodyKey = "quiesce.body"
+// heldBody is a body that was read whole; who reads it again begins at its start.
+type heldBody struct {
+	bytes.Reader
+	raw []byte
+}
+
+func (*heldBody) Close() error { return nil }
+
+// rawBody is what body read; nil if there was nothing.
+func rawBody(c *gin.Context) []byte {
+	if held, ok := c.Request.Body.(*heldBody); ok {
+		return held.raw
+	}
+	return nil
+}
 
 // body reads the whole body: the fingerprint of an idempotency key covers it, and forwarding may have to send it. But for uploads, which
 // are too large for that and have no keys.
@@ -119,9 +161,10 @@ func (s *Server) body(c *gin.Context) {
 		problem(api.CodeMediaType, "send the body as application/json").write(c)
 		return
 	}
-	c.Request.Body = io.NopCloser(bytes.NewReader(raw))
+	held := &heldBody{raw: raw}
+	held.Reset(raw)
+	c.Request.Body = held
 	c.Request.ContentLength = int64(len(raw))
-	c.Set(rawBodyKey, raw)
 	c.Next()
 }
 
@@ -133,7 +176,7 @@ func readBody(c *gin.Context) ([]byte, *refusal) {
 	if r.ContentLength > api.BodyBytesMax {
 		return nil, overLimit(api.CodeBodyTooLarge, fmt.Sprintf("the body has %d bytes", r.ContentLength), api.BodyBytesMax)
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, api.BodyBytesMax+1))
+	raw, err := readAll(r)
 	switch {
 	case err != nil:
 		return nil, problem(api.CodeMalformed, "the body could not be read to its end")
@@ -146,7 +189,22 @@ func readBody(c *gin.Context) ([]byte, *refusal) {
 	return raw, nil
 }
 
+// bodyTrusted is how much room a body gets for its word alone; larger ones get theirs as they come.
+const bodyTrusted = 16 << 10
+
+func readAll(r *http.Request) ([]byte, error) {
+	if r.ContentLength <= 0 || r.ContentLength > bodyTrusted {
+		return io.ReadAll(io.LimitReader(r.Body, api.BodyBytesMax+1))
+	}
+	raw := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, raw)
+	return raw, err
+}
+
 func isJSON(contentType string) bool {
+	if contentType == api.ContentJSON {
+		return true
+	}
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && media == api.ContentJSON
 }

@@ -48,7 +48,7 @@ func fastKey(c *gin.Context) (key *fsm.Key, ok bool) {
 		return nil, true
 	}
 	r := c.Request
-	key, p := k.stateKey(fingerprint(r.Method, r.URL.EscapedPath(), "", string(rawBody(c))))
+	key, p := k.stateKey(fingerprint(rawBody(c), r.Method, r.URL.EscapedPath(), ""))
 	return key, p == nil
 }
 

@@ -136,15 +136,9 @@ func (s *Server) exchange(ctx huma.Context, next func(huma.Context)) {
 
 func exchangeOf(ctx context.Context) exchange { return ctx.Value(exchangeKey{}).(exchange) }
 
-func rawBody(c *gin.Context) []byte {
-	raw, _ := c.Get(rawBodyKey)
-	b, _ := raw.([]byte)
-	return b
-}
-
 func (x exchange) fingerprint() uint64 {
 	r := x.gin.Request
-	return fingerprint(r.Method, r.URL.EscapedPath(), r.Header.Get(api.HeaderIfMatch), string(rawBody(x.gin)))
+	return fingerprint(rawBody(x.gin), r.Method, r.URL.EscapedPath(), r.Header.Get(api.HeaderIfMatch))
 }
 
 var slug = regexp.MustCompile(api.Slug)

@@ -59,13 +59,13 @@ func countedKey(key string) (client string, seq uint64, ok bool) {
 }
 
 // fingerprint tells requests under one key apart: 64 bits of SHA-256 over what makes the request, each part with its length.
-func fingerprint(parts ...string) uint64 {
-	h := sha256.New()
-	var n [4]byte
+func fingerprint(body []byte, parts ...string) uint64 {
+	var room [1_024]byte
+	b := room[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...)
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
+	b = append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...)
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:])
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,10 +19,25 @@ type metrics struct {
 	latency  *prometheus.HistogramVec
 
 	deadlocks prometheus.Counter
+
+	mu    sync.RWMutex
+	known map[answered]series // of requests and latency: finding them by their labels takes longer than counting
+}
+
+// answered is a bounded set: a route has few methods, and what has no route is one.
+type answered struct {
+	method, route string
+	class         int
+}
+
+type series struct {
+	requests prometheus.Counter
+	latency  prometheus.Observer
 }
 
 func newMetrics(s *Server) (*metrics, error) {
 	m := &metrics{
+		known:    map[answered]series{},
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quiesce_http_requests_total", Help: "Requests answered."},
 			[]string{"method", "route", "class"}),
@@ -48,8 +64,23 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 		route = "none" // the router knows no such path
 		method = "any" // nor have we said which methods there are
 	}
-	m.requests.WithLabelValues(method, route, strconv.Itoa(status/100)+"xx").Inc()
-	m.latency.WithLabelValues(route).Observe(took.Seconds())
+	of := m.seriesOf(answered{method, route, status / 100})
+	of.requests.Inc()
+	of.latency.Observe(took.Seconds())
+}
+
+func (m *metrics) seriesOf(a answered) series {
+	m.mu.RLock()
+	of, ok := m.known[a]
+	m.mu.RUnlock()
+	if ok {
+		return of
+	}
+	of = series{m.requests.WithLabelValues(a.method, a.route, strconv.Itoa(a.class)+"xx"), m.latency.WithLabelValues(a.route)}
+	m.mu.Lock()
+	m.known[a] = of
+	m.mu.Unlock()
+	return of
 }
 
 // What is read from the state at each scrape.

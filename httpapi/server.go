@@ -57,14 +57,15 @@ type Server struct {
 	forward *forwarder
 	ops     map[string]batchable // by the names of package api
 
-	notReady atomic.Pointer[string] // the reason; nil when ready
-	inFlight atomic.Int64
-	streams  atomic.Int64
-	parked   tickets
-	busy     map[string]func(*gin.Context) bool // see fast
-	bodyMax  time.Duration                      // to read a body
-	draining chan struct{}                      // closed by the first Drain
-	drain    sync.Once
+	notReady  atomic.Pointer[string] // the reason; nil when ready
+	inFlight  atomic.Int64
+	streams   atomic.Int64
+	parked    tickets
+	leaderURL leaderURL
+	busy      map[string]func(*gin.Context) bool // see fast
+	bodyMax   time.Duration                      // to read a body
+	draining  chan struct{}                      // closed by the first Drain
+	drain     sync.Once
 }
 
 // New makes a Server that is not ready yet; see SetReady.
