@@ -128,10 +128,11 @@ type LockResult struct {
 
 // putGrant stores a grant and what is derived from it.
 func (s *State) putGrant(g Grant) {
-	if old, replaced := s.grants.get(grantKey(g.Name, g.Token)); replaced {
+	key := grantKey(g.Name, g.Token)
+	if old, replaced := s.grants.get(key); replaced {
 		s.unindexGrant(old)
 	}
-	s.grants.set(grantKey(g.Name, g.Token), g)
+	s.grants.set(key, g)
 	s.indexGrant(g)
 }
 

@@ -45,32 +45,40 @@ func (c ReleaseLock) apply(s *State) Result {
 	}
 	out := &LockResult{Grants: make([]GrantedTo, 0, len(c.Locks))}
 	for _, l := range c.Locks {
-		names = append(names, s.giveBack(l.Name, l.Token)...)
-		g, _ := s.Grant(l.Name, l.Token)
-		out.Grants = append(out.Grants, GrantedTo{Name: l.Name, Token: l.Token, Count: g.Count})
+		freed, left := s.giveBack(l.Name, l.Token)
+		names = append(names, freed...)
+		out.Grants = append(out.Grants, GrantedTo{Name: l.Name, Token: l.Token, Count: left})
 	}
 	s.serve(names...)
 	return Result{Lock: out}
 }
 
-// giveBack counts a reentrant grant down, or frees it. The names that it answers are to be served afterwards.
-func (s *State) giveBack(name string, token uint64) (names []string) {
+// giveBack counts a reentrant grant down, or frees it. The names that it answers are to be served afterwards; left is the count.
+func (s *State) giveBack(name string, token uint64) (names []string, left uint64) {
 	g, ok := s.Grant(name, token)
-	if !ok || g.Count <= 1 {
-		return s.free(name, token)
+	switch {
+	case !ok:
+		return nil, 0
+	case g.Count <= 1:
+		return s.freeGrant(g), 0
 	}
 	g.Count, g.Index = g.Count-1, s.nextRevision()
 	s.putGrant(g)
-	return nil
+	return nil, g.Count
 }
 
-// free removes a grant if it is there. A wait that it was granted to, and whose owner was never told, is over with all that it was granted:
-// nobody knows of the rest. The names that it answers are to be served afterwards.
+// free removes a grant if it is there; see freeGrant.
 func (s *State) free(name string, token uint64) (names []string) {
 	g, ok := s.Grant(name, token)
 	if !ok {
 		return nil
 	}
+	return s.freeGrant(g)
+}
+
+// freeGrant removes a grant. A wait that it was granted to, and whose owner was never told, is over with all that it was granted:
+// nobody knows of the rest. The names that it answers are to be served afterwards.
+func (s *State) freeGrant(g Grant) (names []string) {
 	s.removeGrant(g)
 	names = []string{g.Name}
 	t, ok := s.tickets.get(g.Ticket)
