@@ -97,7 +97,7 @@ func (s *State) grantAll(c AcquireLock) Result {
 	if s.grants.len()+len(c.Wants) > LocksMax {
 		return refuse(CodeLocksFull, "the cluster holds as many locks as it may")
 	}
-	out := &LockResult{Grants: make([]GrantedTo, 0, len(c.Wants))}
+	out := granting(len(c.Wants))
 	for _, w := range c.Wants {
 		out.Grants = append(out.Grants, s.grant(c, w, 0))
 	}

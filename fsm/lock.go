@@ -126,6 +126,19 @@ type LockResult struct {
 	Taken    []TakenFrom `cbor:"9,keyasint,omitempty" json:",omitempty"`
 }
 
+// granting has room for n grants: for one, which nearly every answer has, in the same piece of memory.
+func granting(n int) *LockResult {
+	if n != 1 {
+		return &LockResult{Grants: make([]GrantedTo, 0, n)}
+	}
+	r := &struct {
+		LockResult
+		one [1]GrantedTo
+	}{}
+	r.Grants = r.one[:0]
+	return &r.LockResult
+}
+
 // putGrant stores a grant and what is derived from it.
 func (s *State) putGrant(g Grant) {
 	key := grantKey(g.Name, g.Token)

@@ -29,7 +29,7 @@ func (c ReleaseLock) apply(s *State) Result {
 	if len(c.Locks) == 0 || len(c.Locks) > WantsMax {
 		return refuse(CodeInvalid, "number of names out of bounds")
 	}
-	var missing, names []string
+	var missing []string
 	for i, l := range c.Locks {
 		for _, other := range c.Locks[:i] {
 			if other == l {
@@ -43,7 +43,8 @@ func (c ReleaseLock) apply(s *State) Result {
 	if len(missing) > 0 {
 		return notHolder(missing...)
 	}
-	out := &LockResult{Grants: make([]GrantedTo, 0, len(c.Locks))}
+	out := granting(len(c.Locks))
+	names := make([]string, 0, 4) // on the stack unless there are more
 	for _, l := range c.Locks {
 		freed, left := s.giveBack(l.Name, l.Token)
 		names = append(names, freed...)
