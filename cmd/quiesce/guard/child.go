@@ -50,7 +50,7 @@ func Start(self []string, s Spec) (*Child, error) {
 		_, _ = ordersIn.Close(), newsOut.Close()
 		return nil, fmt.Errorf("%w: %w", ErrGuard, err)
 	}
-	c.send(order{Spec: &s}, time.Time{}) // more than a pipe holds, perhaps; the guard reads it first
+	c.send(order{Spec: &s}, 0) // more than a pipe holds, perhaps; the guard reads it first
 	decoder := json.NewDecoder(newsOut)
 	var first news
 	if err := decoder.Decode(&first); err != nil {
@@ -98,13 +98,13 @@ func (c *Child) Outcome() (Outcome, error) { return c.outcome, c.err }
 func (c *Child) Stopped() <-chan syscall.Signal { return c.stopped }
 
 // Extend tells until when the command may run.
-func (c *Child) Extend(until Instant) { c.send(order{Until: until}, soon()) }
+func (c *Child) Extend(until Instant) { c.send(order{Until: until}, sendWithin) }
 
 // Signal passes a signal on to the command's group.
-func (c *Child) Signal(s syscall.Signal) { c.send(order{Signal: int(s)}, soon()) }
+func (c *Child) Signal(s syscall.Signal) { c.send(order{Signal: int(s)}, sendWithin) }
 
 // End asks the command to end now, and kills it in a while, or when the time is up if that is earlier.
-func (c *Child) End(within time.Duration) { c.send(order{KillAt: In(within)}, soon()) }
+func (c *Child) End(within time.Duration) { c.send(order{KillAt: In(within)}, sendWithin) }
 
 // Kill is for a guard that does not do its work: the command's group is killed past it.
 func (c *Child) Kill() {
@@ -121,19 +121,23 @@ func (c *Child) killGroup() {
 	}
 }
 
-// soon bounds an order. One that a hanging guard has no room for is lost: it goes by the instant that it was told before.
-func soon() time.Time { return time.Now().Add(sendWithin) }
-
-const sendWithin = 100 * time.Millisecond
+// sendWithin bounds an order. One that a hanging guard has no room for is lost: it goes by the instant that it was told before. It is long
+// beside a write that has room, for a process that was stalled on its way to one must not lose a signal.
+const sendWithin = time.Second
 
 // send is lost on a guard that has ended, which its news tell. An order that fits into a pipe at once is written whole or not at all.
-func (c *Child) send(o order, until time.Time) {
+// Within 0 is without a bound.
+func (c *Child) send(o order, within time.Duration) {
 	line, err := json.Marshal(o)
 	if err != nil {
 		return // not possible: no field can fail
 	}
 	c.sending.Lock()
 	defer c.sending.Unlock()
+	var until time.Time
+	if within > 0 {
+		until = time.Now().Add(within)
+	}
 	_ = c.orders.SetWriteDeadline(until)
 	_, _ = c.orders.Write(append(line, '\n'))
 }
