@@ -48,14 +48,15 @@ func (l *locking) obtain(ctx context.Context, want []Want, opts []LockOption) (*
 		got, err = h.awaitGrant(ctx, got, o.failOnDeadlock)
 	}
 	if err == nil && len(got.Grants) != len(want) {
+		h.giveBack(got)
 		err = fmt.Errorf("client: %d locks were answered with %d grants", len(want), len(got.Grants))
 	}
-	h.grants = got.Grants
-	switch {
-	case err != nil:
+	if err != nil {
 		h.end(err)
 		return nil, err
-	case !lease.add(h):
+	}
+	h.grants = got.Grants
+	if !lease.add(h) {
 		h.giveUp()
 		return nil, ErrLeaseLapsed
 	}
@@ -97,11 +98,14 @@ func (h *hold) giveBackUnclaimed(o *op) {
 	h.giveBack(got)
 }
 
+// giveBack returns what was taken for a hold that nobody got. It leaves the hold itself alone, for its caller may be turning away this
+// moment.
 func (h *hold) giveBack(got api.Acquired) {
 	switch {
 	case len(got.Grants) > 0:
-		h.grants = got.Grants
-		h.giveUp()
+		back := newHold(h.client, h.lease)
+		back.grants = got.Grants
+		back.giveUp()
 	case got.Ticket != 0:
 		h.withdraw(got.Ticket)
 	}

@@ -128,3 +128,44 @@ func contains(r *http.Request, something string) bool {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return r(req) }
+
+// The grant comes in the moment in which its caller turns away. What the two do must not meet: a write of the one lost the other's grants.
+func TestLock_GrantThatMeetsItsCallerTurningAwayIsGivenBack(t *testing.T) {
+	t.Parallel()
+	coordinator, addr := quiescetest.Start(t)
+	c, err := New(Config{Addrs: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.OpenSession(t.Context(), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned := 0
+	for i := range 300 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%60)*20*time.Microsecond)
+		lock, err := s.Lock(ctx, "a")
+		cancel()
+		if err != nil {
+			turned++
+			continue
+		}
+		if err := lock.Unlock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if turned == 0 {
+		t.Fatal("nobody turned away, so the test shows nothing")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	last, err := s.Lock(ctx, "a") // stands behind whatever was not given back
+	if err != nil {
+		holder, _ := coordinator.Holder("a")
+		t.Fatalf("after %d that turned away: %v; holder %q", turned, err, holder)
+	}
+	if err := last.Unlock(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
