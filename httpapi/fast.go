@@ -55,15 +55,21 @@ func fastKey(c *gin.Context) (key *fsm.Key, ok bool) {
 func (s *Server) fastAcquire(c *gin.Context) bool {
 	l := lean{b: rawBody(c)}
 	b := l.acquire()
-	if !l.end() || b.Ticket != 0 {
-		return false
-	}
-	command, err := planAcquire(&b)
 	key, ok := fastKey(c)
-	if err != nil || !ok {
+	if !l.end() || !ok {
 		return false
 	}
-	a, err := s.acquireBy(c.Request.Context(), &b, fsm.Op{Command: command, Key: key})
+	var a *answer[api.Acquired]
+	var err error
+	if b.Ticket != 0 {
+		a, err = s.reattach(c.Request.Context(), &b)
+	} else {
+		var command fsm.Command
+		if command, err = planAcquire(&b); err != nil {
+			return false
+		}
+		a, err = s.acquireBy(c.Request.Context(), &b, fsm.Op{Command: command, Key: key})
+	}
 	if err != nil {
 		s.fastProblem(c, err)
 		return true
@@ -269,6 +275,9 @@ func (l *lean) acquire() (b api.AcquireLocks) {
 		case "value":
 			b.Value = l.text(api.ValueBytesMax)
 			return 7
+		case "ticket":
+			b.Ticket = l.number(api.TokenMax)
+			return 8
 		}
 		return -1
 	})

@@ -36,6 +36,7 @@ func fastBodies(session string) []string {
 		`{` + s + `,"locks":[{"name":"z","token":1}]}`, `{` + s + `,"locks":[{"name":"z","token":0}]}`, `{` + s + `,"locks":[{"name":"z","token":9007199254740992}]}`,
 		`{"ops":[{"op":"locks.acquire","key":"c/1","acked":1,"body":{` + s + `,"locks":[{"name":"b"}]}},{"op":"locks.release","body":{` + s + `,"locks":[{"name":"b","token":1}]}}]}`,
 		`{"ops":[{"op":"locks.acquire","body":{` + s + `,"locks":[{"name":"b"}]}},{"op":"locks.acquire","body":{` + s + `,"locks":[{"name":"\u0062"}],"wait_ms":5}},{"op":"fly"},{"op":"sessions.open","body":{"ttl_ms":5000}}]}`,
+		`{"ticket":3}`, `{"ticket":99999,"wait_ms":1}`, `{"ticket":0}`, `{"ticket":-1}`, `{"ticket":1,` + s + `}`, `{"ticket":1,"owner":"o"}`,
 		`{"ids":["` + session + `"]}`, `{"ids":["` + session + `","nobody"]}`, `{"ids":["nobody"]}`, `{"ids":[]}`, `{"ids":["a b"]}`, `{"ids":null}`, `{"ids":["é"]}`, `{"ids":[1]}`,
 		`{"ops":[{"op":"locks.acquire","body":null}]}`, `{"ops":[{"op":"locks.acquire","body":{}}]}`, `{"ops":[{"op":"locks.acquire","id":"x","body":{}}]}`,
 		`{"ops":[{"op":"locks.release","if_match":3,"body":{` + s + `,"locks":[{"name":"b","token":1}]}}]}`, `{"ops":[]}`, `{"ops":[{"op":"locks.release","acked":4,"body":{}}]}`,

@@ -62,9 +62,17 @@ func (s *Server) reattach(ctx context.Context, b *api.AcquireLocks) (*answer[api
 	if b.WaitMs > 0 {
 		patience = min(patience, time.Duration(b.WaitMs)*time.Millisecond)
 	}
-	// A leader that has not applied everything yet might not know the ticket.
-	if err := s.fresh(ctx, api.Linearizable); err != nil {
-		return nil, err
+	// A wait that this node sees waiting is told of what is applied from now on. Only what it says at once must be proven: that it does not
+	// know the ticket, which a leader might that has not applied everything yet, or how the wait ended.
+	waiting := false
+	s.rep.View(func(st *fsm.State) {
+		t, _ := st.Ticket(b.Ticket)
+		waiting = t.State == fsm.TicketWaiting
+	})
+	if !waiting || !s.rep.Leader().Self {
+		if err := s.fresh(ctx, api.Linearizable); err != nil {
+			return nil, err
+		}
 	}
 	return s.park(ctx, b.Ticket, patience)
 }
