@@ -13,8 +13,7 @@ type SDK struct {
 	sessions []*client.Session
 }
 
-// NewSDK opens sessions, which the workers share in turn. Workers of one session wait for each other in the client and not at the
-// cluster, so a contended load wants a session for each.
+// NewSDK opens sessions, which the workers share in turn.
 func NewSDK(ctx context.Context, addrs []string, sessions int) (*SDK, error) {
 	c, err := client.New(client.Config{Addrs: addrs})
 	if err != nil {
