@@ -14,12 +14,12 @@ import (
 func TestGuard_OutcomeIsThatOfTheCommand(t *testing.T) {
 	t.Parallel()
 	for script, want := range map[string]Outcome{
-		"exit 0":                         {},
-		"exit 7":                         {Code: 7},
-		"kill -9 $$":                     {Signal: 9},
-		`test "$WHO" = me && exit 3`:     {Code: 3},
-		"test $(ps -o pgid= -p $$) = $$": {},
-		"test -e /proc/$$/fd/3":          {Code: 1}, // the orders stay with the guard
+		"exit 0":                     {},
+		"exit 7":                     {Code: 7},
+		"kill -9 $$":                 {Signal: 9},
+		`test "$WHO" = me && exit 3`: {Code: 3},
+		"kill -0 -$$":                {},        // it leads a process group of its own
+		"test -e /proc/$$/fd/3":      {Code: 1}, // the orders stay with the guard
 	} {
 		if got := outcome(t, begin(t, shell(t, script, ""))); got != want {
 			t.Errorf("%s: %+v, not %+v", script, got, want)
