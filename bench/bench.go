@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/quiescehq/quiesce/bench/load"
+	"github.com/quiescehq/quiesce/bench/loads"
 	"github.com/quiescehq/quiesce/bench/system"
-	"github.com/quiescehq/quiesce/bench/work"
 )
 
 // etcdConnections are the numbers of connections that etcd is tried with.
@@ -134,34 +134,34 @@ func (b *bench) all(ctx context.Context) error {
 // cycles measures each kind of lock once, etcd's two between ours.
 func (b *bench) cycles(ctx context.Context, workers int, last bool) error {
 	if b.has(partSDK) {
-		if err := b.sample(ctx, caseOf{partSDK, workers, b.quiesce.PIDs(), last}, b.openSDK(1), work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{partSDK, workers, b.quiesce.PIDs(), last}, b.openSDK(1), loads.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.has(partSDK) || b.has(partHTTP) {
-		if err := b.sample(ctx, caseOf{etcdWith(etcdConnections[0]), workers, b.etcd.PIDs(), false}, b.openEtcd(etcdConnections[0], etcdConnections[0]), work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{etcdWith(etcdConnections[0]), workers, b.etcd.PIDs(), false}, b.openEtcd(etcdConnections[0], etcdConnections[0]), loads.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.has(partHTTP) {
-		if err := b.sample(ctx, caseOf{partHTTP, workers, b.quiesce.PIDs(), last}, b.openWire(workers), work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{partHTTP, workers, b.quiesce.PIDs(), last}, b.openWire(workers), loads.Cycle); err != nil {
 			return err
 		}
 	}
 	if more := etcdConnections[1]; workers > 1 && (b.has(partSDK) || b.has(partHTTP)) {
-		if err := b.sample(ctx, caseOf{etcdWith(more), workers, b.etcd.PIDs(), false}, b.openEtcd(more, more), work.Cycle); err != nil {
+		if err := b.sample(ctx, caseOf{etcdWith(more), workers, b.etcd.PIDs(), false}, b.openEtcd(more, more), loads.Cycle); err != nil {
 			return err
 		}
 	}
 	if b.redis != nil {
-		open := func(ctx context.Context) (work.Locks, error) { return work.NewRedis(ctx, b.redis.Addr, workers) }
-		return b.sample(ctx, caseOf{partRedis, workers, b.redis.PIDs(), false}, open, work.Cycle)
+		open := func(ctx context.Context) (loads.Locks, error) { return loads.NewRedis(ctx, b.redis.Addr, workers) }
+		return b.sample(ctx, caseOf{partRedis, workers, b.redis.PIDs(), false}, open, loads.Cycle)
 	}
 	return nil
 }
 
 func (b *bench) handOffs(ctx context.Context, last bool) error {
-	step := func(locks work.Locks, _ int) load.Step { return work.HandOff(locks) }
+	step := func(locks loads.Locks, _ int) load.Step { return loads.HandOff(locks) }
 	if err := b.sample(ctx, caseOf{partHandOff, b.contend, b.quiesce.PIDs(), last}, b.openSDK(b.contend), step); err != nil {
 		return err
 	}
@@ -174,29 +174,29 @@ func (b *bench) handOffs(ctx context.Context, last bool) error {
 	return nil
 }
 
-type opener func(context.Context) (work.Locks, error)
+type opener func(context.Context) (loads.Locks, error)
 
 func (b *bench) openSDK(sessions int) opener {
-	return func(ctx context.Context) (work.Locks, error) { return work.NewSDK(ctx, b.quiesce.Addrs, sessions) }
+	return func(ctx context.Context) (loads.Locks, error) { return loads.NewSDK(ctx, b.quiesce.Addrs, sessions) }
 }
 
 func (b *bench) openEtcd(connections, sessions int) opener {
-	return func(ctx context.Context) (work.Locks, error) {
+	return func(ctx context.Context) (loads.Locks, error) {
 		leader, err := b.etcd.Leader(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return work.NewEtcd(ctx, leader, connections, sessions)
+		return loads.NewEtcd(ctx, leader, connections, sessions)
 	}
 }
 
 func (b *bench) openWire(workers int) opener {
-	return func(ctx context.Context) (work.Locks, error) {
+	return func(ctx context.Context) (loads.Locks, error) {
 		addr, err := b.leaderAddr(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return work.NewWire(ctx, addr, b.runName(), workers)
+		return loads.NewWire(ctx, addr, b.runName(), workers)
 	}
 }
 
@@ -225,7 +225,7 @@ type caseOf struct {
 }
 
 // sample measures one case with fresh clients and keeps the result.
-func (b *bench) sample(ctx context.Context, c caseOf, open opener, step func(work.Locks, int) load.Step) (err error) {
+func (b *bench) sample(ctx context.Context, c caseOf, open opener, step func(loads.Locks, int) load.Step) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s with %d workers: %w", c.name, c.workers, err)
@@ -267,14 +267,14 @@ func (b *bench) crowds(ctx context.Context) error {
 		return err
 	}
 	parked := func(ctx context.Context, _ string) (int, error) { return b.quiesce.InFlight(ctx, leader) }
-	if err := b.crowd(ctx, partWaiters, b.openSDK(b.waiters+1), func(work.Locks) queued { return parked }); err != nil {
+	if err := b.crowd(ctx, partWaiters, b.openSDK(b.waiters+1), func(loads.Locks) queued { return parked }); err != nil {
 		return err
 	}
 	etcd := b.openEtcd(etcdConnections[0], b.waiters+1)
 	// Etcd's count includes the holder.
-	return b.crowd(ctx, partWaiters+"-etcd", etcd, func(l work.Locks) queued {
+	return b.crowd(ctx, partWaiters+"-etcd", etcd, func(l loads.Locks) queued {
 		return func(ctx context.Context, name string) (int, error) {
-			n, err := l.(*work.Etcd).Queued(ctx, name)
+			n, err := l.(*loads.Etcd).Queued(ctx, name)
 			return n - 1, err
 		}
 	})
@@ -282,7 +282,7 @@ func (b *bench) crowds(ctx context.Context) error {
 
 type queued = func(context.Context, string) (int, error)
 
-func (b *bench) crowd(ctx context.Context, name string, open opener, count func(work.Locks) queued) (err error) {
+func (b *bench) crowd(ctx context.Context, name string, open opener, count func(loads.Locks) queued) (err error) {
 	locks, err := open(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -292,7 +292,7 @@ func (b *bench) crowd(ctx context.Context, name string, open opener, count func(
 		defer cancel()
 		err = errors.Join(err, locks.Close(closing))
 	}()
-	crowd := work.Crowd{Waiters: b.waiters, AtMost: crowdMax, Queued: count(locks)}
+	crowd := loads.Crowd{Waiters: b.waiters, AtMost: crowdMax, Queued: count(locks)}
 	stop := noStop
 	if name == partWaiters && b.profiles != "" {
 		if stop, err = b.profile(ctx, name); err != nil {

@@ -8,7 +8,7 @@
 // # Invariants
 //
 //   - A cycle that failed ends the run: a figure counts locks that were held, never errors. (load.Run)
-//   - Whoever is granted a contended lock checks that nobody else holds it. (work.HandOff, work.Crowd)
+//   - Whoever is granted a contended lock checks that nobody else holds it. (loads.HandOff, loads.Crowd)
 //   - Both sides of a ratio were measured next to each other in the same round. (run.rounds)
 //
 // # Ownership

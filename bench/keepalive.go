@@ -8,8 +8,8 @@ import (
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/bench/load"
+	"github.com/quiescehq/quiesce/bench/loads"
 	"github.com/quiescehq/quiesce/bench/process"
-	"github.com/quiescehq/quiesce/bench/work"
 )
 
 // keepalives measures one call for as many sessions as it may name, then the leader's CPU with as many sessions as a cluster takes.
@@ -19,7 +19,7 @@ func (b *bench) keepalives(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := work.NewSessions(ctx, b.quiesce.Addrs[leader], b.runName())
+	s, err := loads.NewSessions(ctx, b.quiesce.Addrs[leader], b.runName())
 	if err != nil {
 		return err
 	}
@@ -40,8 +40,8 @@ func (b *bench) keepalives(ctx context.Context) (err error) {
 }
 
 // keepLive measures the CPU that the leader needs to keep all sessions, once around before it counts.
-func (b *bench) keepLive(ctx context.Context, s *work.Sessions, leader int) error {
-	if err := s.Keep(ctx, sessionTTL, sessionTTL/work.KeepalivesPerTTL); err != nil {
+func (b *bench) keepLive(ctx context.Context, s *loads.Sessions, leader int) error {
+	if err := s.Keep(ctx, sessionTTL, sessionTTL/loads.KeepalivesPerTTL); err != nil {
 		return fmt.Errorf("keep sessions: %w", err)
 	}
 	stop := noStop

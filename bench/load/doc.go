@@ -19,5 +19,5 @@
 //
 // # Not here
 //
-// What a step is: package work. Which loops are run, and how they are compared: the command.
+// What a step is: package loads. Which loops are run, and how they are compared: the command.
 package load

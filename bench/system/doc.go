@@ -16,5 +16,5 @@
 //
 // # Not here
 //
-// Clients: package work.
+// Clients: package loads.
 package system

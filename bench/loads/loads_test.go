@@ -1,4 +1,4 @@
-package work_test
+package loads_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/quiescehq/quiesce/bench/load"
-	"github.com/quiescehq/quiesce/bench/work"
+	"github.com/quiescehq/quiesce/bench/loads"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,7 +25,7 @@ type fair struct {
 	waiting []chan struct{}
 }
 
-func (f *fair) Lock(ctx context.Context, _ int, _ string) (work.Unlock, error) {
+func (f *fair) Lock(ctx context.Context, _ int, _ string) (loads.Unlock, error) {
 	f.mu.Lock()
 	if !f.held || f.broken {
 		f.held = true
@@ -70,11 +70,11 @@ func (*fair) Close(context.Context) error { return nil }
 func TestHandOff_SeesALockThatExcludesNobody(t *testing.T) {
 	t.Parallel()
 	loop := load.Loop{Workers: 8, Measure: 200 * time.Millisecond}
-	if s, err := load.Run(t.Context(), loop, work.HandOff(&fair{})); err != nil || s.Steps == 0 {
+	if s, err := load.Run(t.Context(), loop, loads.HandOff(&fair{})); err != nil || s.Steps == 0 {
 		t.Errorf("a lock that excludes: %d hand-offs, %v", s.Steps, err)
 	}
 	loop.Measure = 30 * time.Second // ends with the first meeting
-	if s, err := load.Run(t.Context(), loop, work.HandOff(&fair{broken: true})); !errors.Is(err, work.ErrShared) {
+	if s, err := load.Run(t.Context(), loop, loads.HandOff(&fair{broken: true})); !errors.Is(err, loads.ErrShared) {
 		t.Errorf("a lock that lets everybody in: %d hand-offs, %v", s.Steps, err)
 	}
 }
@@ -82,7 +82,7 @@ func TestHandOff_SeesALockThatExcludesNobody(t *testing.T) {
 func TestCrowd_MeasuresFromTheReleaseToTheNextGrant(t *testing.T) {
 	t.Parallel()
 	f := &fair{gap: 2 * time.Millisecond}
-	crowd := work.Crowd{Waiters: 20, AtMost: time.Minute, Queued: f.queued}
+	crowd := loads.Crowd{Waiters: 20, AtMost: time.Minute, Queued: f.queued}
 	s, err := crowd.Run(t.Context(), f)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestCrowd_MeasuresFromTheReleaseToTheNextGrant(t *testing.T) {
 func TestCrowd_LetsGoOfThoseWhoStillWaitWhenTimeIsUp(t *testing.T) {
 	t.Parallel()
 	f := &fair{gap: 20 * time.Millisecond}
-	crowd := work.Crowd{Waiters: 500, AtMost: 100 * time.Millisecond, Queued: f.queued}
+	crowd := loads.Crowd{Waiters: 500, AtMost: 100 * time.Millisecond, Queued: f.queued}
 	s, err := crowd.Run(t.Context(), f)
 	if err != nil || s.Steps == 0 || s.Steps > 400 {
 		t.Errorf("%d hand-offs, %v", s.Steps, err)

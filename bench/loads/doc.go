@@ -1,4 +1,4 @@
-// Package work is what is measured: locks of three kinds behind one interface, and the loads on them.
+// Package loads is what is measured: locks of three kinds behind one interface, and the loads on them.
 //
 // # Purpose
 //
@@ -24,4 +24,4 @@
 // # Not here
 //
 // How long and in which order: package load and the command.
-package work
+package loads
