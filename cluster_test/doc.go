@@ -5,7 +5,9 @@
 //
 // One file for each promise: departures (term_test.go), crashes (kill_test.go), paused leaders (pause_test.go), locks (lock_test.go),
 // drains of applications (drain_test.go), idempotency (idempotency_test.go), restarts (restart_test.go), bad starts (start_test.go), synchronisation (sync_test.go),
-// one order for all that clients were told of locks, under every fault (chaos_test.go).
+// one order for all that clients were told of locks, under every fault (chaos_test.go), holders that were stopped (fence_test.go), restores (backup_test.go),
+// leaders one after the other (failovers_test.go), steps of a clock (clock_test.go), the command line (cli_test.go), and the coordinator for
+// tests beside the real one (conformance_test.go).
 // The rules of imports are in layers_test.go, those of the replicated state machine in deterministic_test.go.
 //
 // # Invariants

@@ -230,3 +230,27 @@ func TestDrain_SaysWhenRequestsOutlastIt(t *testing.T) {
 		}
 	})
 }
+
+// A wait that this node sees waiting is parked without a proof that it leads. How a wait ended, and that there is none, is not said
+// without one: the node may have been succeeded and know less than its successor.
+func TestWait_OnlyWhatIsSaidAtOnceIsProven(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, holder, waiter, token := contended(t)
+		ticket := into[api.Acquired](t, e.do(post, "/v1/elections/campaign", fmt.Sprintf(`{"session":%q,"name":"l","wait_ms":600000}`, waiter))).Ticket
+		again := fmt.Sprintf(`{"ticket":%d,"wait_ms":100}`, ticket)
+		e.rep.fail(ErrNotApplied)
+		if r := e.do(post, "/v1/locks/acquire", again); r.status != 202 {
+			t.Fatalf("waiting: %d %s", r.status, r.body)
+		}
+		if p := e.do(post, "/v1/locks/acquire", `{"ticket":99999}`).problem(t); p.Code != api.CodeNotApplied {
+			t.Fatalf("unknown: %+v", p)
+		}
+		e.rep.fail(nil)
+		e.release(holder, token)
+		e.rep.fail(ErrNotApplied)
+		if p := e.do(post, "/v1/locks/acquire", again).problem(t); p.Code != api.CodeNotApplied {
+			t.Fatalf("granted: %+v", p)
+		}
+	})
+}
