@@ -40,6 +40,17 @@ const (
 	CodeInstanceState    Code = "instance_state"
 	CodeStaleIncarnation Code = "stale_incarnation"
 	CodeFenced           Code = "fenced"
+	CodeBudgetExhausted  Code = "budget_exhausted"
+	CodeNotUndoable      Code = "not_undoable"
+	CodeDependencyCycle  Code = "dependency_cycle"
+	CodePlanNotFound     Code = "plan_not_found"
+	CodePlanState        Code = "plan_state"
+	CodePlanRunning      Code = "plan_running"
+	CodeZeroNotAllowed   Code = "zero_not_allowed"
+	CodeCleanupNotFound  Code = "cleanup_not_found"
+	CodeCleanupEnded     Code = "cleanup_ended"
+	CodePatternInUse     Code = "pattern_in_use"
+	CodeTrxNotFound      Code = "transaction_not_found"
 	CodeMappingNotFound  Code = "mapping_not_found"
 	CodeMappingInUse     Code = "mapping_in_use"
 	CodePassNotFound     Code = "pass_not_found"
@@ -61,6 +72,8 @@ const (
 	CodeTicketsFull     Code = "tickets_full"
 	CodeServicesFull    Code = "services_full"
 	CodeInstancesFull   Code = "instances_full"
+	CodePlansFull       Code = "plans_full"
+	CodeCleanupsFull    Code = "cleanups_full"
 	CodeMappingsFull    Code = "mappings_full"
 	CodeOutboxFull      Code = "outbox_full"
 	CodeStreamsFull     Code = "streams_full"
@@ -117,6 +130,17 @@ var Meanings = map[Code]Meaning{
 	CodeInstanceState:    {http.StatusConflict, "The instance's state does not allow it"},
 	CodeStaleIncarnation: {http.StatusConflict, "This incarnation is over"},
 	CodeFenced:           {http.StatusGone, "This incarnation is over: stop serving"},
+	CodeBudgetExhausted:  {http.StatusConflict, "The budget does not allow it"},
+	CodeNotUndoable:      {http.StatusConflict, "The drain cannot be undone any more"},
+	CodeDependencyCycle:  {http.StatusConflict, "The services would depend on each other in a circle"},
+	CodePlanNotFound:     {http.StatusNotFound, "There is no such plan"},
+	CodePlanState:        {http.StatusConflict, "The plan's state does not allow it"},
+	CodePlanRunning:      {http.StatusConflict, "Another plan works on the service"},
+	CodeZeroNotAllowed:   {http.StatusConflict, "A shutdown leaves nobody, which must be allowed"},
+	CodeCleanupNotFound:  {http.StatusNotFound, "There is no such cleanup"},
+	CodeCleanupEnded:     {http.StatusConflict, "The cleanup has ended"},
+	CodePatternInUse:     {http.StatusConflict, "A live service declares an overlapping pattern"},
+	CodeTrxNotFound:      {http.StatusNotFound, "There is no such transaction"},
 	CodeMappingNotFound:  {http.StatusNotFound, "There is no such mapping"},
 	CodeMappingInUse:     {http.StatusConflict, "The mapping is in use"},
 	CodePassNotFound:     {http.StatusNotFound, "There is no such pass"},
@@ -139,6 +163,8 @@ var Meanings = map[Code]Meaning{
 	CodeTicketsFull:     {http.StatusTooManyRequests, "Too many waits"},
 	CodeServicesFull:    {http.StatusTooManyRequests, "Too many services"},
 	CodeInstancesFull:   {http.StatusTooManyRequests, "Too many instances"},
+	CodePlansFull:       {http.StatusTooManyRequests, "Too many plans"},
+	CodeCleanupsFull:    {http.StatusTooManyRequests, "Too many cleanups"},
 	CodeMappingsFull:    {http.StatusTooManyRequests, "Too many mappings"},
 	CodeOutboxFull:      {http.StatusTooManyRequests, "Too many pending events"},
 	CodeStreamsFull:     {http.StatusTooManyRequests, "Too many streams"},
