@@ -37,7 +37,7 @@ func instanceSays[B any](s *Server, name string, command func(id string, b *B) (
 		},
 		answer: func(r fsm.Result) (api.InstanceStatus, int) {
 			i := r.Instance
-			return api.InstanceStatus{State: string(i.State), Ticket: i.Ticket, Grant: i.Grant, Position: i.Position, Blockers: i.Blockers,
+			return api.InstanceStatus{State: string(i.State), Ticket: i.Ticket, Grant: i.Grant, Position: i.Position, Blockers: blockersOf(i.Blockers),
 				Overdraft: i.Overdraft}, http.StatusOK
 		},
 	}
@@ -151,7 +151,9 @@ func findInstance(v view, id string) (api.Instance, uint64, fsm.Code) {
 		return api.Instance{}, 0, fsm.CodeInstanceNotFound
 	}
 	out := instanceOf(v, x)
-	out.Position, out.Blockers = v.DrainPosition(x.ID) // too dear for each row of a list
+	var blockers []string
+	out.Position, blockers = v.DrainPosition(x.ID)
+	out.Blockers = blockersOf(blockers) // too dear for each row of a list
 	for _, m := range x.History {
 		out.History = append(out.History, api.Moment{AgeMs: v.since(m.At), State: string(m.State), Phase: m.Phase})
 	}
@@ -167,6 +169,14 @@ func instanceOf(v view, x fsm.Instance) api.Instance {
 		for _, c := range x.Counters {
 			out.Counters[c.Name] = c.Value
 		}
+	}
+	return out
+}
+
+func blockersOf(ids []string) []api.Blocker {
+	var out []api.Blocker
+	for _, id := range ids {
+		out = append(out, api.Blocker{ID: id})
 	}
 	return out
 }
