@@ -51,11 +51,14 @@ type App struct {
 	gate    *gate
 	member  *member
 
+	tasks       tasks
+	connections connections
+
 	mu       sync.Mutex
-	tasks    []flushTask
 	counters []counter
 
 	isReady  atomic.Bool
+	writesNo atomic.Bool // the service is read-only
 	sealed   atomic.Bool // no more locks
 	draining chan struct{}
 	work     context.Context
@@ -131,13 +134,13 @@ func (a *App) Draining() <-chan struct{} { return a.draining }
 // with it; what must be finished belongs into Flush, whose context is another.
 func (a *App) Context() context.Context { return a.work }
 
-// Flush adds a task that runs after the last request and before the locks are given back. It returns how much could not be saved; then
-// the process ends with ExitLeftovers.
-func (a *App) Flush(name string, task func(ctx context.Context) (left int, err error)) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.tasks = append(a.tasks, flushTask{name: name, run: task})
-}
+// rejecting tells whether new requests, and what is like them, are refused: from phase reject on, or because the instance is fenced.
+func (a *App) rejecting() bool { return gateMode(a.gate.mode.Load()) == gateReject }
+
+// ReadOnly tells whether the service is read-only at present: its instances are to refuse writes.
+func (a *App) ReadOnly() bool { return a.readOnly() }
+
+func (a *App) readOnly() bool { return a.writesNo.Load() }
 
 // Counter adds a number that is reported to the coordinator while the instance stops, such as keys that are not flushed. At most 14
 // count; read must not block.

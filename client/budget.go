@@ -4,26 +4,32 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/quiescehq/quiesce/api"
 )
 
 // Phase is one step of a drain. The order is fixed; each has a time limit of its own and is reported to the coordinator.
 type Phase string
 
 const (
-	PhaseAnnounce Phase = "announce" // ask for a place in the service's disruption budget; still serving
-	PhaseLameDuck Phase = "lameduck" // not ready, still serving: balancers notice
-	PhaseReject   Phase = "reject"   // refuse new requests, wait for those under way
-	PhaseFlush    Phase = "flush"    // run the flush tasks
-	PhaseLocks    Phase = "locks"    // give the locks back: the point of no return
-	PhaseClose    Phase = "close"    // close the HTTP servers
-	PhaseLeave    Phase = "leave"    // say goodbye
+	PhaseAnnounce     Phase = "announce"     // ask for a place in the service's disruption budget; still serving
+	PhaseLameDuck     Phase = "lameduck"     // not ready, still serving: balancers notice
+	PhaseReject       Phase = "reject"       // refuse new requests, end streams, wait for the requests under way
+	PhaseConsumers    Phase = "consumers"    // end background work
+	PhaseTransactions Phase = "transactions" // wait for open transactions
+	PhaseFlush        Phase = "flush"        // save what only this process has
+	PhaseLocks        Phase = "locks"        // give the locks back: the point of no return
+	PhaseClose        Phase = "close"        // close the HTTP servers, and pools
+	PhaseLeave        Phase = "leave"        // say goodbye
 )
 
 const (
 	// GraceDefault fits Kubernetes' 30 s with some slack.
-	GraceDefault = 25 * time.Second
+	GraceDefault = api.GraceDefaultMs * time.Millisecond
 	// GraceMin is the shortest grace that leaves each phase enough time to do anything.
-	GraceMin = 3 * time.Second
+	GraceMin = api.GraceMinMs * time.Millisecond
+	// GraceMax is the longest.
+	GraceMax = api.GraceMaxMs * time.Millisecond
 )
 
 // ErrGrace says that the phases do not fit into the time that the platform gives.
@@ -36,6 +42,8 @@ var phaseTimes = []struct {
 }{
 	{PhaseLameDuck, 3 * time.Second},
 	{PhaseReject, 8 * time.Second},
+	{PhaseConsumers, 1 * time.Second},
+	{PhaseTransactions, 3 * time.Second},
 	{PhaseFlush, 4 * time.Second},
 	{PhaseLocks, 1 * time.Second},
 	{PhaseClose, 2 * time.Second},
@@ -50,8 +58,8 @@ type budget struct {
 
 // newBudget scales the phases. A lameDuck above 0 replaces the scaled one: how long balancers need to notice does not depend on the grace.
 func newBudget(grace, lameDuck time.Duration) (budget, error) {
-	if grace < GraceMin {
-		return budget{}, fmt.Errorf("%w: %v, and at least %v are needed", ErrGrace, grace, GraceMin)
+	if grace < GraceMin || grace > GraceMax {
+		return budget{}, fmt.Errorf("%w: it is %v, and must be between %v and %v", ErrGrace, grace, GraceMin, GraceMax)
 	}
 	b := budget{grace: grace, limit: make(map[Phase]time.Duration, len(phaseTimes))}
 	scale := float64(grace) / float64(GraceDefault)
@@ -78,3 +86,23 @@ func (b budget) phases() time.Duration {
 
 // announce is how long a drain that the platform asked for may wait for its grant.
 func (b budget) announce() time.Duration { return b.grace - b.phases() }
+
+// times is what the coordinator is told.
+func (b budget) times() []api.PhaseTime {
+	out := make([]api.PhaseTime, len(phaseTimes))
+	for i, p := range phaseTimes {
+		out[i] = api.PhaseTime{Phase: string(p.phase), LimitMs: millis(b.limit[p.phase])}
+	}
+	return out
+}
+
+// place is where a phase stands in the order, from 0, or -1 for one that a task cannot run in: announce may not happen, and leave is the
+// last word.
+func (p Phase) place() int {
+	for i, other := range phaseTimes {
+		if other.phase == p && p != PhaseLeave {
+			return i
+		}
+	}
+	return -1
+}

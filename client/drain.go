@@ -28,11 +28,6 @@ type drain struct {
 	left    int          // what could not be finished
 }
 
-type flushTask struct {
-	name string
-	run  func(ctx context.Context) (left int, err error)
-}
-
 // run goes through the phases. It returns early when ctx ends: then a second signal wants the process to go now.
 func (d *drain) run(ctx context.Context) {
 	if d.why.Fenced {
@@ -126,15 +121,13 @@ func (d *drain) reject(ctx context.Context) {
 
 // flush runs the tasks side by side. One that does not heed its context is left behind: the process is about to end.
 func (d *drain) flush(ctx context.Context) {
-	d.app.mu.Lock()
-	tasks := d.app.tasks
-	d.app.mu.Unlock()
+	tasks := d.app.tasks.begin(PhaseFlush)
 	type result struct {
 		task, left int
 		err        error
 	}
 	results := make(chan result, len(tasks))
-	running := make(map[int]flushTask, len(tasks))
+	running := make(map[int]*task, len(tasks))
 	for i, task := range tasks {
 		running[i] = task
 		go func() {
@@ -156,7 +149,7 @@ func (d *drain) flush(ctx context.Context) {
 	}
 }
 
-func (t flushTask) protected(ctx context.Context) (left int, err error) {
+func (t *task) protected(ctx context.Context) (left int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)

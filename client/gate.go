@@ -23,16 +23,18 @@ type gate struct {
 	mode     atomic.Int32
 	changed  chan struct{} // holds one hint that inFlight fell while rejecting
 
-	hard   context.Context // ends when the drain gives up waiting; cancels the handlers that still run
-	cancel context.CancelCauseFunc
-	yield  func() // test seam between counting and looking; nil outside tests
+	hard  atomic.Pointer[ending] // of the handlers that still run when a drain gives up waiting; a new one when the drain is undone
+	yield func()                 // test seam between counting and looking; nil outside tests
 }
 
 func newGate() *gate {
 	g := &gate{changed: make(chan struct{}, 1)}
-	g.hard, g.cancel = context.WithCancelCause(context.Background())
+	g.hard.Store(newEnding())
 	return g
 }
+
+// cancel ends the contexts of the requests under way.
+func (g *gate) cancel(why error) { g.hard.Load().end(why) }
 
 func (g *gate) set(m gateMode) { g.mode.Store(int32(m)) }
 
@@ -99,8 +101,9 @@ func (a *App) Admit(w http.ResponseWriter, r *http.Request) (*http.Request, func
 	if mode == gateLameDuck {
 		w.Header().Set("Connection", "close")
 	}
+	hard := a.gate.hard.Load().ctx
 	ctx, cancel := context.WithCancelCause(r.Context())
-	stop := context.AfterFunc(a.gate.hard, func() { cancel(context.Cause(a.gate.hard)) })
+	stop := context.AfterFunc(hard, func() { cancel(context.Cause(hard)) })
 	return r.WithContext(ctx), func() {
 		stop()
 		cancel(context.Canceled)

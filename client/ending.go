@@ -1,0 +1,15 @@
+package client
+
+import "context"
+
+// ending is something that ends once, for a reason.
+type ending struct {
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+func newEnding() *ending {
+	e := &ending{}
+	e.ctx, e.end = context.WithCancelCause(context.Background())
+	return e
+}
