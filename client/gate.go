@@ -2,8 +2,14 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/quiescehq/quiesce/api"
 )
 
 type gateMode int32
@@ -25,6 +31,10 @@ type gate struct {
 
 	hard  atomic.Pointer[ending] // of the handlers that still run when a drain gives up waiting; a new one when the drain is undone
 	yield func()                 // test seam between counting and looking; nil outside tests
+
+	visits  visits
+	classes classes
+	reads   reads
 }
 
 func newGate() *gate {
@@ -87,48 +97,131 @@ func exempt(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
+// Route is what a web framework knows of a request before the gate sees it.
+type Route struct {
+	Pattern string // as it was registered, such as /orders/:id; names the request when it is left over
+	Reads   bool   // although its method is one that writes
+}
+
 // Admit lets a request in or refuses it: the building block of [App.Handler] and of adapters for web frameworks. When it answers true,
 // serve the returned request and call the function afterwards, in a defer. When it answers false the refusal has been written.
-func (a *App) Admit(w http.ResponseWriter, r *http.Request) (*http.Request, func(), bool) {
+func (a *App) Admit(w http.ResponseWriter, r *http.Request, route Route) (*http.Request, func(), bool) {
+	return a.admit(w, r, route, nil)
+}
+
+func (a *App) admit(w http.ResponseWriter, r *http.Request, route Route, router *http.ServeMux) (*http.Request, func(), bool) {
 	if exempt(r.URL.Path) {
 		return r, func() {}, true
 	}
 	mode, ok := a.gate.enter()
 	if !ok {
-		refuse(w)
+		refusedDraining.write(w)
 		return nil, nil, false
 	}
 	if mode == gateLameDuck {
 		w.Header().Set("Connection", "close")
 	}
+	if a.readOnly() && !safe(r.Method) && !route.Reads && !a.gate.reads.match(r) {
+		a.gate.leave()
+		refusedReadOnly.write(w)
+		return nil, nil, false
+	}
+	v := &visit{method: r.Method, host: r.Host, path: r.URL.Path, pattern: route.Pattern, router: router, since: time.Now()}
+	a.gate.visits.add(v)
 	hard := a.gate.hard.Load().ctx
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), visitKey{}, v))
 	stop := context.AfterFunc(hard, func() { cancel(context.Cause(hard)) })
 	return r.WithContext(ctx), func() {
 		stop()
 		cancel(context.Canceled)
+		a.gate.visits.remove(v)
 		a.gate.leave()
 	}, true
 }
 
-// refusalRetrySeconds is short: another instance can serve the request now, the client only has to open a new connection.
-const refusalRetrySeconds = "1"
-
-func refuse(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Connection", "close")
-	h.Set("Retry-After", refusalRetrySeconds)
-	h.Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	// The client may be gone; nobody is left to tell.
-	_, _ = w.Write([]byte(`{"status":503,"code":"draining","title":"Service Unavailable","detail":"this instance is stopping; another one can serve the request"}` + "\n"))
+// safe are the methods that ask for no change (RFC 9110, 9.2.1).
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == http.MethodTrace
 }
 
-// Handler puts the gate in front of next. Every request but /healthz, /readyz and /metrics is counted while it runs; while the instance
-// stops, answers carry "Connection: close", and later new requests get 503 with Retry-After.
+// Reads declares requests that only read although their method is one that writes, such as a search by POST, by patterns in the form of
+// [http.ServeMux]: "POST /search". They are served while the service is read-only. It panics on a pattern that is not valid or was given
+// before, like ServeMux. For routes of Gin see package ginquiesce.
+func (a *App) Reads(patterns ...string) {
+	for _, p := range patterns {
+		a.gate.reads.add(p)
+	}
+}
+
+// reads are patterns of requests. A ServeMux of its own matches them, so that a pattern means what it means elsewhere.
+type reads struct {
+	mu  sync.RWMutex
+	mux *http.ServeMux
+}
+
+func (s *reads) add(pattern string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mux == nil {
+		s.mux = http.NewServeMux()
+	}
+	s.mux.Handle(pattern, http.NotFoundHandler())
+}
+
+func (s *reads) match(r *http.Request) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.mux == nil {
+		return false
+	}
+	_, pattern := s.mux.Handler(r)
+	return pattern != ""
+}
+
+// turnedAway is an answer that says no for the instance, before the application has seen the request.
+type turnedAway struct {
+	code   api.Code
+	detail string
+	closes bool // another instance can serve the request now; the client only has to open a new connection
+}
+
+var (
+	refusedDraining = turnedAway{code: api.CodeDraining, detail: "this instance is stopping; another one can serve the request", closes: true}
+	refusedReadOnly = turnedAway{code: "read_only", detail: "the service takes no changes at present"}
+	refusedFull     = turnedAway{code: "overloaded", detail: "too many requests of this kind are under way"}
+	refusedCircuit  = turnedAway{code: "circuit_open", detail: "what this request needs does not work at present"}
+)
+
+func turnedAwayFor(err error) turnedAway {
+	if errors.Is(err, ErrCircuitOpen) {
+		return refusedCircuit
+	}
+	return refusedFull
+}
+
+// refusalRetrySeconds is short: what refuses may be over, or somewhere else not so.
+const refusalRetrySeconds = "1"
+
+func (f turnedAway) write(w http.ResponseWriter) {
+	h := w.Header()
+	if f.closes {
+		h.Set("Connection", "close")
+	}
+	h.Set("Retry-After", refusalRetrySeconds)
+	h.Set("Content-Type", api.ContentProblem)
+	w.WriteHeader(http.StatusServiceUnavailable)
+	body := api.Problem{Type: "urn:quiesce:problem:" + string(f.code), Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable,
+		Code: f.code, Detail: f.detail, RetryAfterMs: 1000}
+	_ = json.NewEncoder(w).Encode(body) // the client may be gone; nobody is left to tell
+}
+
+// Handler puts the gate in front of next. Every request but /healthz, /readyz and /metrics is counted while it runs. While the instance
+// stops, answers carry "Connection: close", and later new requests get 503 with Retry-After; while the service is read-only, so do those
+// that write: see [App.Reads]. If next is an [http.ServeMux], what is left over is named by its patterns, otherwise by path.
 func (a *App) Handler(next http.Handler) http.Handler {
+	router, _ := next.(*http.ServeMux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		admitted, leave, ok := a.Admit(w, r)
+		admitted, leave, ok := a.admit(w, r, Route{}, router)
 		if !ok {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,6 +164,41 @@ func TestGate_AnswersByMode(t *testing.T) {
 				t.Errorf("%d in flight afterwards", n)
 			}
 		})
+	}
+}
+
+func TestGate_ReadOnlyRefusesWhatWritesAndServesWhatReads(t *testing.T) {
+	t.Parallel()
+	a := newGateApp(t)
+	a.Reads("POST /search", "POST /reports/{id}/preview")
+	handler := a.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) }))
+	for _, tc := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/orders", 200}, {"HEAD", "/orders", 200}, {"OPTIONS", "/orders", 200},
+		{"POST", "/orders", 503}, {"PUT", "/orders/1", 503}, {"PATCH", "/orders/1", 503}, {"DELETE", "/orders/1", 503}, {"BREW", "/pot", 503},
+		{"POST", "/search", 200}, {"PUT", "/search", 503}, {"POST", "/reports/7/preview", 200}, {"POST", "/reports/7", 503},
+		{"POST", "/healthz", 200},
+	} {
+		for _, readOnly := range []bool{false, true} {
+			a.writesNo.Store(readOnly)
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequest(tc.method, tc.path, nil))
+			want := tc.status
+			if !readOnly {
+				want = 200
+			}
+			if w.Code != want {
+				t.Errorf("%s %s, read-only %t: %d", tc.method, tc.path, readOnly, w.Code)
+			}
+			if w.Code == 503 && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"code":"read_only"`)) {
+				t.Errorf("%s %s: %v %s", tc.method, tc.path, w.Header(), w.Body)
+			}
+			if n := a.gate.inFlight.Load(); n != 0 {
+				t.Errorf("%d in flight afterwards", n)
+			}
+		}
 	}
 }
 

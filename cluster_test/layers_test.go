@@ -63,6 +63,7 @@ var house = map[string]room{
 	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
 	"client/ginquiesce":   {own: []string{"client"}, outside: []string{gin}},
+	"client/breaker":      {own: []string{"client"}, outside: []string{gobreaker}},
 	"client/quiescetest":  {own: []string{"api", "fsm", "httpapi"}},                    // for tests only: it is the edge and the state
 	"client/fence":        {},                                                          // whoever guards rows by it gets database/sql and nothing else
 	"client/redisquiesce": {own: []string{"client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
