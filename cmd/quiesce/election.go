@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -87,15 +86,6 @@ func (c *cli) showChange(name string, leader client.Leader, at time.Time) error 
 	if leader.Session != "" {
 		e.Leader = &api.Leader{Session: leader.Session, Owner: leader.Owner, Token: leader.Token, Value: leader.Value}
 	}
-	switch c.format {
-	case formatJSON:
-		return json.NewEncoder(c.out).Encode(e)
-	case formatYAML:
-		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
-			return err
-		}
-		return c.show(e, nil)
-	}
 	text := "nobody leads"
 	if e.Leader != nil {
 		text = fmt.Sprintf("%s leads with token %d", who(e.Leader.Session, e.Leader.Owner), e.Leader.Token)
@@ -103,6 +93,5 @@ func (c *cli) showChange(name string, leader client.Leader, at time.Time) error 
 			text += ": " + e.Leader.Value
 		}
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %s\n", at.Format(time.TimeOnly), plain(text))
-	return err
+	return c.showLine(e, at.Format(time.TimeOnly)+"  "+text)
 }

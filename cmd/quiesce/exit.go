@@ -21,6 +21,8 @@ const (
 	exitUnknown     = 70
 	exitNotInTime   = 75
 	exitLost        = 76
+	exitFailed      = 77
+	exitUndone      = 78
 )
 
 // exitCodes is the one table of them.
@@ -31,10 +33,16 @@ var exitCodes = []struct{ code, meaning string }{
 	{fmt.Sprint(exitUnavailable), "no node could be reached or take the request within --timeout; nothing was changed"},
 	{fmt.Sprint(exitUnknown), "the outcome is unknown: the request may have been applied or not"},
 	{fmt.Sprint(exitNotInTime), "lock run: the lock was not to be had within --wait; the command was not started"},
+	{fmt.Sprint(exitNotInTime), "drain --wait, plan watch: not over yet, and it goes on"},
+	{fmt.Sprint(exitNotInTime), "run: the command did not end in time and was killed"},
 	{fmt.Sprint(exitLost), "lock run: the lock was lost, revoked or taken away; the command was ended, or not started"},
-	{fmt.Sprint(guard.CodeCannotRun), "lock run: the command cannot be run"},
-	{fmt.Sprint(guard.CodeNotFound), "lock run: there is no such command"},
-	{"128+n", "ended by signal n; lock run: the command was"},
+	{fmt.Sprint(exitLost), "drain --wait: the instance was forced or lost"},
+	{fmt.Sprint(exitLost), "run: the instance was over for the cluster; the command was ended"},
+	{fmt.Sprint(exitFailed), "plan watch: the plan failed"},
+	{fmt.Sprint(exitUndone), "drain --wait: the drain was undone; plan watch: the plan was cancelled"},
+	{fmt.Sprint(guard.CodeCannotRun), "lock run, run: the command cannot be run"},
+	{fmt.Sprint(guard.CodeNotFound), "lock run, run: there is no such command"},
+	{"128+n", "ended by signal n; lock run, run: the command was"},
 }
 
 func exitCodesTopic() *cobra.Command {
@@ -44,7 +52,7 @@ func exitCodesTopic() *cobra.Command {
 		t.add(e.code, e.meaning)
 	}
 	t.write(&text)
-	text.WriteString("\nlock run exits with the code of its command, whatever that is. Where it exits with one of its own, it says why on standard error.\n")
+	text.WriteString("\nlock run and run exit with the code of their command, whatever that is. Where they exit with one of their own, they say why on standard error.\n")
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: text.String()}
 }
 

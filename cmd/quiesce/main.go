@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -72,6 +73,8 @@ func (c *cli) root() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", timeoutDefault, "how long to try to reach the cluster")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
 	root.AddCommand(c.lockCommand(), c.electionCommand(), c.sessionCommand(), c.statusCommand(), c.auditCommand(), c.versionCommand(),
+		c.servicesCommand(), c.serviceCommand(), c.instancesCommand(), c.instanceCommand(),
+		c.drainCommand(), c.undoCommand(), c.pauseCommand(), c.resumeCommand(), c.planCommand(), c.cleanupCommand(), c.transactionsCommand(),
 		exitCodesTopic())
 	return root
 }
@@ -94,8 +97,11 @@ func (c *cli) checkGlobals() error {
 }
 
 // client is for one run: it gives up with --timeout.
-func (c *cli) client() (*client.Client, error) {
-	cl, err := client.New(client.Config{Addrs: c.addrs, RequestTimeout: min(attemptMax, c.timeout), RetryFor: c.timeout})
+func (c *cli) client() (*client.Client, error) { return c.clientOver(nil) }
+
+// clientOver uses an HTTP client of its own.
+func (c *cli) clientOver(over *http.Client) (*client.Client, error) {
+	cl, err := client.New(client.Config{Addrs: c.addrs, HTTPClient: over, RequestTimeout: min(attemptMax, c.timeout), RetryFor: c.timeout})
 	if err != nil {
 		return nil, usage("%w", err)
 	}
