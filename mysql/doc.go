@@ -3,7 +3,8 @@
 // # Purpose
 //
 // A [Source] reads tables as a compiled mapping wants them: by key ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
-// tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Check]).
+// tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Check]). A [TransactionReader] looks at the transactions of
+// a server, and ends those that are to end.
 //
 // # Invariants
 //
@@ -14,6 +15,11 @@
 //     prints six digits of it: 16777217 would become 16777200.
 //   - Identifiers come from information_schema and are quoted; key values are checked decimal digits. No other text reaches a statement except as an argument.
 //   - No error, and no log line, holds a DSN.
+//   - A connection is ended only while it is in the very transaction that was seen, as two readings at least 250 ms apart say, the second of
+//     which is proved to be new, and the process list after them. It is KILL CONNECTION: KILL QUERY would leave the transaction open.
+//     (TestKill_WhatIsAnotherTransactionNowIsLeftAlone, TestKill_NothingIsEndedWhileOtherReadersFreezeTheCache,
+//     TestKill_QueryAloneLeavesTheTransactionToBeCommitted)
+//   - Statements of others leave this package by [Scrub] only: without literals. (FuzzScrub)
 //
 // # Ownership
 //
@@ -30,7 +36,8 @@
 //
 // # Limits
 //
-// BatchRowsMax and ChunkRowsMax rows a call, 64 MiB of values a call. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
+// BatchRowsMax and ChunkRowsMax rows a call, 64 MiB of values a call; TransactionsMax transactions of a reading. Ages are those of the server's
+// clock in its own time zone: where that is not UTC they may be an hour off while summer time ends. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
 // (wsrep_sync_wait is not set). Point a source at the primary.
 //
 // # Not here
