@@ -77,6 +77,13 @@ type Plan struct {
 	Index              uint64     `json:"index"`
 }
 
+// PlanStatus answers the commands of a plan.
+type PlanStatus struct {
+	ID    uint64 `json:"id,omitempty"`
+	State string `json:"state"`
+	Plan  *Plan  `json:"plan,omitempty" doc:"Of a dry run: the schedule"`
+}
+
 // PlanStep is one service of a plan.
 type PlanStep struct {
 	Service string       `json:"service"`

@@ -95,7 +95,7 @@ func TestBackup_OfANewerVersionIsRefused(t *testing.T) {
 	whole := backupOf(t, New())
 	for from, to := range map[string]string{
 		"BACKUP 1":     "BACKUP 2",
-		`"level":1`:    `"level":2`,
+		`"level":2`:    `"level":3`,
 		`"sections":1`: `"sections":91`,
 	} {
 		newer := bytes.Replace(whole, []byte(from), []byte(to), 1)

@@ -51,6 +51,19 @@ const (
 	kindForceReleaseLock
 	kindRevokeLock
 	kindSetLockValue
+	kindPauseInstance
+	kindResumeInstance
+	kindUndoDrain
+	kindReportConnections
+	kindAdoptInstance
+	kindNewPlan
+	kindStartPlan
+	kindPausePlan
+	kindResumePlan
+	kindCancelPlan
+	kindNewCleanup
+	kindCheckpointCleanup
+	kindCancelCleanup
 )
 
 type kindInfo struct {
@@ -86,6 +99,22 @@ var kinds = [256]kindInfo{
 	kindDrainInstance:    {"DrainInstance", decodeAs[DrainInstance]},
 	kindReportPhase:      {"ReportPhase", decodeAs[ReportPhase]},
 	kindFinishInstance:   {"FinishInstance", decodeAs[FinishInstance]},
+
+	kindPauseInstance:     {"PauseInstance", decodeAs[PauseInstance]},
+	kindResumeInstance:    {"ResumeInstance", decodeAs[ResumeInstance]},
+	kindUndoDrain:         {"UndoDrain", decodeAs[UndoDrain]},
+	kindReportConnections: {"ReportConnections", decodeAs[ReportConnections]},
+	kindAdoptInstance:     {"AdoptInstance", decodeAs[AdoptInstance]},
+
+	kindNewPlan:    {"NewPlan", decodeAs[NewPlan]},
+	kindStartPlan:  {"StartPlan", decodeAs[StartPlan]},
+	kindPausePlan:  {"PausePlan", decodeAs[PausePlan]},
+	kindResumePlan: {"ResumePlan", decodeAs[ResumePlan]},
+	kindCancelPlan: {"CancelPlan", decodeAs[CancelPlan]},
+
+	kindNewCleanup:        {"NewCleanup", decodeAs[NewCleanup]},
+	kindCheckpointCleanup: {"CheckpointCleanup", decodeAs[CheckpointCleanup]},
+	kindCancelCleanup:     {"CancelCleanup", decodeAs[CancelCleanup]},
 
 	kindPutMapping:    {"PutMapping", decodeAs[PutMapping]},
 	kindDeleteMapping: {"DeleteMapping", decodeAs[DeleteMapping]},

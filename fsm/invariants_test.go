@@ -7,7 +7,7 @@ import (
 
 // check verifies the invariants of doc.go that hold between entries. It looks at everything: tests only.
 func (s *State) check() error {
-	for _, c := range []func(*State) error{checkLocks, checkTickets, checkInstances, checkOutbox, checkStored} {
+	for _, c := range []func(*State) error{checkLocks, checkTickets, checkInstances, checkServices, checkPlans, checkCleanups, checkOutbox, checkStored} {
 		if err := c(s); err != nil {
 			return err
 		}
@@ -100,28 +100,13 @@ func checkInstances(s *State) error {
 			err = fmt.Errorf("%s has two live incarnations: %s and %s", key, names[key], id)
 		case !s.sessions.has(v.Session):
 			err = fmt.Errorf("instance %s is %s without a session", id, v.State)
-		case v.State == InstanceDraining && v.Grant == 0 && !v.Overdraft:
+		case v.State == InstanceDraining && v.Grant == 0:
 			err = fmt.Errorf("I7: instance %s drains without a grant", id)
 		}
 		names[key] = id
 		return err == nil
 	})
 	return err
-}
-
-// checkBudget holds only as long as nobody lowers a budget and no instance that never served drains.
-func checkBudget(s *State, service string, max int) error {
-	granted := 0
-	s.Members(service, func(v Instance) bool {
-		if v.State.unavailable() && !v.Overdraft {
-			granted++
-		}
-		return true
-	})
-	if granted > max {
-		return fmt.Errorf("I7: %d instances of %s are draining, the budget is %d", granted, service, max)
-	}
-	return nil
 }
 
 func checkOutbox(s *State) error {
@@ -166,6 +151,7 @@ func checkDerived(s *State) error {
 	c := s.Clone()
 	fresh.nodes, fresh.sessions, fresh.grants, fresh.tickets, fresh.delays = c.nodes, c.sessions, c.grants, c.tickets, c.delays
 	fresh.stored, fresh.acked, fresh.instances, fresh.events, fresh.dead = c.stored, c.acked, c.instances, c.events, c.dead
+	fresh.plans, fresh.cleanups = c.plans, c.cleanups
 	fresh.reindex()
 	for _, x := range []struct {
 		name       string
@@ -174,6 +160,7 @@ func checkDerived(s *State) error {
 		{"queues", s.queues, fresh.queues}, {"holdings", s.holdings, fresh.holdings}, {"waits", s.waits, fresh.waits},
 		{"asking", s.asking, fresh.asking},
 		{"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
+		{"held", s.held, fresh.held}, {"orphans", s.orphans, fresh.orphans},
 	} {
 		if have, want := fmt.Sprint(x.have.tree.Items()), fmt.Sprint(x.want.tree.Items()); have != want {
 			return fmt.Errorf("index %s is %s, the tables say %s", x.name, have, want)
@@ -186,6 +173,7 @@ func checkDerived(s *State) error {
 		name       string
 		have, want any
 	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked},
+		{"occupied", s.occupied, fresh.occupied}, {"working", s.working, fresh.working},
 		{"outstanding", s.outstanding, fresh.outstanding}, {"ages", s.ages.alive(), fresh.ages.alive()}} {
 		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {
 			return fmt.Errorf("%s is %s, the tables say %s", x.name, have, want)

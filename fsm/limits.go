@@ -38,6 +38,31 @@ const (
 	CountersMax        = 16      // counters in one phase report
 	ReasonBytesMax     = 256
 	AddressBytesMax    = 256
+	GraceMaxMs         = 3_600_000
+	LabelsMax          = 16
+	SourcesShownMax    = 8   // sources of which an instance reports connections
+	ConnectionsMax     = 512 // of one of them
+	LeftoversMax       = 1_000
+	NotesMax           = 16
+	AdoptionMax        = 64 // steps on record
+	BlockersMax        = 100
+	drainSlackMs       = 5_000 // between the sum of the phases and the forced end
+	HoldMaxMs          = 3_600_000
+	ReplicasMax        = 50_000
+	DependsOnMax       = 16
+	recordsKept        = 32 // drains and restarts that a service remembers
+
+	PlansMax        = 200 // oldest ended out first
+	PlanServicesMax = 16
+	PlanTargetsMax  = 1_000 // instances of one step
+	PlanWindowMaxMs = 7 * 24 * 3600 * 1000
+
+	CleanupsMax        = 200 // oldest ended out first
+	CleanupPatternsMax = 16
+	CleanupDelayMaxMs  = 24 * 3600 * 1000
+	PatternBytesMax    = 256
+	PatternLiteralMin  = 2 // bytes before the first wildcard
+	CleanupSamplesMax  = 10
 
 	MappingsMax    = 1_000
 	SpecBytesMax   = 32 << 10

@@ -29,6 +29,18 @@ const (
 	CodeInstancesFull    Code = "instances_full"
 	CodeStaleIncarnation Code = "stale_incarnation"
 	CodeInstanceState    Code = "instance_state" // not allowed in the instance's present state
+	CodeBudgetExhausted  Code = "budget_exhausted"
+	CodeNotUndoable      Code = "not_undoable"
+	CodeDependencyCycle  Code = "dependency_cycle"
+	CodePlanNotFound     Code = "plan_not_found"
+	CodePlanState        Code = "plan_state" // not allowed in the plan's present state
+	CodePlanRunning      Code = "plan_running"
+	CodePlansFull        Code = "plans_full"
+	CodeZeroNotAllowed   Code = "zero_not_allowed"
+	CodeCleanupNotFound  Code = "cleanup_not_found"
+	CodeCleanupEnded     Code = "cleanup_ended"
+	CodeCleanupsFull     Code = "cleanups_full"
+	CodePatternInUse     Code = "pattern_in_use"
 	CodeMappingNotFound  Code = "mapping_not_found"
 	CodeMappingInUse     Code = "mapping_in_use"
 	CodeMappingsFull     Code = "mappings_full"
@@ -54,6 +66,8 @@ type Result struct {
 	Mapping  *MappingResult  `cbor:"14,keyasint,omitempty" json:",omitempty"`
 	Outbox   *OutboxResult   `cbor:"15,keyasint,omitempty" json:",omitempty"`
 	Pass     *PassResult     `cbor:"16,keyasint,omitempty" json:",omitempty"`
+	Plan     *PlanResult     `cbor:"17,keyasint,omitempty" json:",omitempty"`
+	Cleanup  *CleanupResult  `cbor:"18,keyasint,omitempty" json:",omitempty"`
 }
 
 // Refused tells whether the command changed nothing because a rule forbade it.

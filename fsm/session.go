@@ -135,6 +135,8 @@ type sessionEnd uint8
 const (
 	sessionClosed sessionEnd = iota + 1
 	sessionExpired
+	sessionSuperseded // another incarnation took the instance's name
+	sessionForced     // its drain passed its deadline
 )
 
 // endSession removes the session, its waits and its locks; each lock goes to its next waiter at once.
@@ -146,15 +148,16 @@ func (s *State) endSession(id string, how sessionEnd) {
 		t, _ := s.tickets.get(p.num)
 		names = append(names, s.endTicket(t, TicketSessionGone)...)
 	}
-	for _, p := range s.holdings.all(id) {
-		if g, there := s.Grant(p.name, p.num); there && how == sessionExpired {
+	held := s.holdings.all(id)
+	for _, p := range held {
+		if g, there := s.Grant(p.name, p.num); there && how != sessionClosed {
 			s.delay(g)
 		}
 		names = append(names, s.free(p.name, p.num)...)
 	}
 	s.serve(names...)
 	if v.Instance != "" {
-		s.instanceSessionEnded(v.Instance, how)
+		s.instanceSessionEnded(v.Instance, how, len(held))
 	}
 }
 

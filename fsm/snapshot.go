@@ -103,6 +103,8 @@ func (s *State) reindex() {
 	s.ages.sort()
 	s.timeOldest()
 	s.instances.ascend("", func(_ string, v Instance) bool { s.indexInstance(v); return true })
+	s.plans.ascend(0, func(_ uint64, v Plan) bool { s.indexPlan(v); return true })
+	s.cleanups.ascend(0, func(_ uint64, v Cleanup) bool { s.indexCleanup(v); return true })
 	s.events.ascend("", func(key string, v Event) bool {
 		s.due.add(dueIndex(key, v))
 		s.pending[v.Mapping]++

@@ -21,6 +21,9 @@ type State struct {
 	acked     *table[string, acknowledged] // by client, of Key.row()
 	delays    *table[string, uint64]       // lock name -> end of its delay, cluster time
 	acts      *table[uint64, Act]
+	records   *table[string, Record] // by service
+	plans     *table[uint64, Plan]
+	cleanups  *table[uint64, Cleanup]
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
 	timers      timers         // housekeeping
@@ -38,15 +41,21 @@ type State struct {
 	ages        ages           // of stored results
 	timesOldest bool           // a timer for the oldest of them is set
 	members     index          // service / live instance, in the order of registration
-	drains      index          // service / queued instance, in the order of asking
-	due         index          // mapping / pending event, by the time of its next attempt; dueIndex
-	pending     map[string]int // mapping -> pending events
-	buried      map[string]int // mapping -> dead letters
+	drains      index          // service / queued instance, in the order of its band and of asking
+	held        index          // service / ended instance whose place is kept
+	orphans     index          // "" / ended instance that is not adopted yet
+	occupied    map[string]occupancy
+	working     map[string]uint64 // service -> plan that is under way
+	due         index             // mapping / pending event, by the time of its next attempt; dueIndex
+	pending     map[string]int    // mapping -> pending events
+	buried      map[string]int    // mapping -> dead letters
 
 	// Of the entry that is being applied.
 	entryTerm uint64
 	changes   []Change
 	touched   []touch
+
+	onGrant func(Instance) // test seam: at the moment of a drain grant; nil outside tests
 }
 
 // counters are the scalars of the state.
@@ -91,10 +100,14 @@ func New() *State {
 	s.acked = newTable[string, acknowledged]("acked", &s.changes)
 	s.delays = newTable[string, uint64]("delays", &s.changes)
 	s.acts = newTable[uint64, Act]("acts", &s.changes)
+	s.records = newTable[string, Record]("records", &s.changes)
+	s.plans = newTable[uint64, Plan]("plans", &s.changes)
+	s.cleanups = newTable[uint64, Cleanup]("cleanups", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
 	s.queues, s.holdings, s.waits, s.asking, s.reentering = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
+	s.held, s.orphans, s.occupied, s.working = newIndex(), newIndex(), map[string]occupancy{}, map[string]uint64{}
 	s.outstanding = map[string]int{}
 	s.pending, s.buried = map[string]int{}, map[string]int{}
 	return s
@@ -103,7 +116,8 @@ func New() *State {
 // sections lists the tables in snapshot order. A new table goes to the end.
 func (s *State) sections() []section {
 	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.modified,
-		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts}
+		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts,
+		s.records, s.plans, s.cleanups}
 }
 
 // Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where
@@ -116,6 +130,7 @@ func (s *State) Clone() *State {
 		services: s.services.clone(), instances: s.instances.clone(), mappings: s.mappings.clone(),
 		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
 		delays: s.delays.clone(), acts: s.acts.clone(),
+		records: s.records.clone(), plans: s.plans.clone(), cleanups: s.cleanups.clone(),
 	}
 }
 

@@ -24,6 +24,13 @@ const (
 	timerInstance // an ended instance has been kept long enough
 	timerDelay    // of a lock
 	timerRevoke   // of a grant
+	timerSettle   // an instance counts as available
+	timerOverdraft
+	timerHold // a place is kept no longer
+	timerForce
+	timerObserve // end of a plan's observation
+	timerPlan    // deadline of a plan
+	timerCleanup // a cleanup may begin
 )
 
 // timers fire in the order of (due, kind, key): the same on every replica.
@@ -60,7 +67,7 @@ func (s *State) NextWaitDeadline() (uint64, bool) {
 
 func (t timer) of(s *State) timers {
 	switch t.what {
-	case timerTicket, timerDelay, timerRevoke:
+	case timerTicket, timerDelay, timerRevoke, timerSettle, timerOverdraft, timerHold, timerObserve:
 		return s.urgent
 	}
 	return s.timers
@@ -110,6 +117,20 @@ func (s *State) fire(t timer) {
 		s.delayDue(t.key, t.due)
 	case timerRevoke:
 		s.revocationDue(t.key, t.id, t.due)
+	case timerSettle:
+		s.settleDue(t.key, t.due)
+	case timerOverdraft:
+		s.overdraftDue(t.key, t.due)
+	case timerHold:
+		s.holdDue(t.key, t.due)
+	case timerForce:
+		s.forceDue(t.key, t.due)
+	case timerObserve:
+		s.observed(t.id, t.due)
+	case timerPlan:
+		s.planOverdue(t.id, t.due)
+	case timerCleanup:
+		s.cleanupDue(t.id, t.due)
 	}
 }
 

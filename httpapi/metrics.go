@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/quiescehq/quiesce/fsm"
 )
 
 // metrics has a registry of its own: two servers in one process do not meet. Labels are routes, methods, status classes, tables and
@@ -93,16 +95,21 @@ var (
 	descWindow   = prometheus.NewDesc("quiesce_idempotency_window_seconds", "How far back the stored results reach.", nil, nil)
 	descLeader   = prometheus.NewDesc("quiesce_leader", "1 on the node that leads.", nil, nil)
 	descInFlight = prometheus.NewDesc("quiesce_http_in_flight", "Requests being answered.", nil, nil)
+	descGrants   = prometheus.NewDesc("quiesce_drain_grants_total", "Drains granted, since the service was declared.", []string{"service"}, nil)
+	descOver     = prometheus.NewDesc("quiesce_drain_overdrafts_total", "Drains and pauses beyond the budget.", []string{"service"}, nil)
+	descForced   = prometheus.NewDesc("quiesce_instances_forced_total", "Instances whose drain passed its deadline.", []string{"service"}, nil)
+	descLost     = prometheus.NewDesc("quiesce_instances_lost_total", "Instances whose lease ended without a word.", []string{"service"}, nil)
+	descPlaces   = prometheus.NewDesc("quiesce_service_instances", "Instances as the budget counts them.", []string{"service", "as"}, nil)
 	descBreaker  = prometheus.NewDesc("quiesce_breaker_open", "0 closed, 0.5 half open, 1 open.", []string{"name"}, nil)
 )
 
 // countedTables are those whose size is worth a graph.
-var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "dead", "passes"}
+var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "dead", "passes", "plans", "cleanups"}
 
 type stateCollector struct{ s *Server }
 
 func (c stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker} {
+	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker, descGrants, descOver, descForced, descLost, descPlaces} {
 		out <- d
 	}
 }
@@ -128,6 +135,7 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	for i, table := range countedTables {
 		gauge(descRows, float64(rows[i]), table)
 	}
+	c.collectServices(out)
 	leads := 0.0
 	if c.s.rep.Leader().Self {
 		leads = 1
@@ -136,6 +144,31 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(c.s.inFlight.Load()))
 	for _, b := range c.s.breakers() {
 		gauge(descBreaker, openness(b.State), b.Name)
+	}
+}
+
+// collectServices is bounded by fsm.ServicesMax.
+func (c stateCollector) collectServices(out chan<- prometheus.Metric) {
+	var all []prometheus.Metric
+	add := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		all = append(all, prometheus.MustNewConstMetric(d, kind, v, labels...))
+	}
+	c.s.view(func(v view) {
+		v.Services("", func(x fsm.Service) bool {
+			r, _ := v.Record(x.Name)
+			o := v.Occupancy(x.Name)
+			add(descGrants, prometheus.CounterValue, float64(r.Grants), x.Name)
+			add(descOver, prometheus.CounterValue, float64(r.Overdrafts), x.Name)
+			add(descForced, prometheus.CounterValue, float64(r.Forced), x.Name)
+			add(descLost, prometheus.CounterValue, float64(r.Lost), x.Name)
+			for as, n := range map[string]int{"expected": o.Expected, "available": o.Available, "unavailable": o.Unavailable, "queued": o.Queued} {
+				add(descPlaces, prometheus.GaugeValue, float64(n), x.Name, as)
+			}
+			return true
+		})
+	})
+	for _, m := range all {
+		out <- m
 	}
 }
 

@@ -38,14 +38,14 @@ type passListing struct {
 	Mapping string `query:"mapping" maxLength:"63"`
 }
 
-// Passes are paged by id. Their keys have a fixed width, so that the order of texts is the order of numbers.
-func passKey(id uint64) string { return fmt.Sprintf("%020d", id) }
+// Passes, plans and cleanups are paged by id. Their keys have a fixed width, so that the order of texts is the order of numbers.
+func tokenKey(id uint64) string { return fmt.Sprintf("%020d", id) }
 
 func listPasses(v view, q *passListing, p *page) api.Passes {
 	out := api.Passes{Passes: []api.Pass{}}
 	from, _ := strconv.ParseUint(p.after, 10, 64)
 	v.Passes(from, func(x fsm.Pass) bool {
-		take, further := p.row(passKey(x.ID), q.Mapping == "" || q.Mapping == x.Mapping)
+		take, further := p.row(tokenKey(x.ID), q.Mapping == "" || q.Mapping == x.Mapping)
 		if take {
 			out.Passes = append(out.Passes, passOf(v, x))
 		}

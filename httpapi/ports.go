@@ -87,6 +87,16 @@ func (e *InvalidError) Error() string {
 	return e.Faults[0].Field + ": " + e.Faults[0].Reason
 }
 
+// Transactions is the leader's watch of long transactions.
+type Transactions interface {
+	Transactions(ctx context.Context) api.Transactions
+	// KillTransaction ends one after having looked at it again. It fails with ErrTransactionNotFound or ErrSourceUnreachable.
+	KillTransaction(ctx context.Context, id, reason string) (api.KillVerdict, error)
+}
+
+// ErrTransactionNotFound: no such transaction is open, or is long.
+var ErrTransactionNotFound = errors.New("transaction not found")
+
 // Errors of Mappings.
 var (
 	ErrSourceUnreachable = errors.New("source unreachable")

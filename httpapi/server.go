@@ -33,15 +33,17 @@ const (
 
 // Config is what a Server is made of. Replica and Mappings are needed, the rest may be left out.
 type Config struct {
-	Node       string
-	Version    string
-	Replica    Replica
-	Mappings   Mappings
-	Stores     Stores
-	Outbox     Outbox
-	Backups    Backups
-	Collectors []prometheus.Collector // served by /metrics beside the edge's own
-	Log        *slog.Logger
+	Node     string
+	Version  string
+	Replica  Replica
+	Mappings Mappings
+	Stores   Stores
+	Outbox   Outbox
+	Backups  Backups
+	// Transactions is asked on the leader only.
+	Transactions Transactions
+	Collectors   []prometheus.Collector // served by /metrics beside the edge's own
+	Log          *slog.Logger
 	// DrainMax bounds how long Serve waits for requests in flight when its context ends. 0 means 10 s.
 	DrainMax time.Duration
 }
@@ -61,6 +63,7 @@ type Server struct {
 	inFlight  atomic.Int64
 	streams   atomic.Int64
 	parked    tickets
+	reports   reports
 	leaderURL leaderURL
 	busy      map[string]func(*gin.Context) bool // see fast
 	bodyMax   time.Duration                      // to read a body
@@ -79,7 +82,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.DrainMax == 0 {
 		cfg.DrainMax = 10 * time.Second
 	}
-	s := &Server{cfg: cfg, rep: cfg.Replica, log: cfg.Log, ops: map[string]batchable{}, parked: tickets{n: map[uint64]int{}}, bodyMax: bodyReadMax, draining: make(chan struct{})}
+	s := &Server{cfg: cfg, rep: cfg.Replica, log: cfg.Log, ops: map[string]batchable{}, parked: tickets{n: map[uint64]int{}}, reports: reports{of: map[string]report{}}, bodyMax: bodyReadMax, draining: make(chan struct{})}
 	s.SetReady(false, "starting")
 	var err error
 	if s.metrics, err = newMetrics(s); err != nil {

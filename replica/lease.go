@@ -75,7 +75,7 @@ func (ls *lessor) changed(changes []fsm.Change) {
 			} else {
 				ls.removeLocked(c.Key)
 			}
-		case "tickets":
+		case "tickets", "instances", "plans": // each may have a deadline that somebody waits for
 			select {
 			case ls.ticket <- struct{}{}:
 			default:
