@@ -10,6 +10,8 @@
 //	R4 Begin and Apply of one Batch run on one TCP connection. Nothing here re-dials, retries or follows a redirect: a new connection may
 //	   lead to another server, whose clock and guards know nothing of this Begin.
 //	R5 No answer means OutcomeUnknown, never "not written".
+//	R6 A Sweep gives no key that does not begin with the literal beginning of its pattern, whatever the server answers.
+//	   (TestSweep_KeysThatTheServerShouldNotHaveGivenAreNotTaken)
 //
 // The guard is a hash beside the data key, in the same cluster slot: t the token of the last write, b the server's milliseconds at the
 // last invalidate, l and x a reader's lease (its id and its end), which every write and every invalidate clears. A deleted row leaves the
@@ -41,7 +43,7 @@
 // # Account
 //
 // The Redis account needs its keys and guards (~pattern) and: hello time info evalsha script|load type get hgetall pttl set hset hdel hget
-// hmget unlink persist pexpire, and select for a database other than 0.
+// hmget unlink persist pexpire, scan for cleanups, and select for a database other than 0.
 //
 // # Not here
 //
