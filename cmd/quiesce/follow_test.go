@@ -221,7 +221,7 @@ func observedPlan(t *testing.T, over bool) *story {
 		switch ask {
 		case "GET /v1/plans/7":
 			if questions++; questions == 30 && over {
-				s.answers[ask] = []any{planIs(6, "paused", "observing", 1, "done", "pending")}
+				s.answers[ask] = []any{planIs(6, "paused", "waves", 1, "done", "pending")}
 			}
 		case "POST /v1/plans/7/cancel":
 			s.answers["GET /v1/plans/7"] = []any{planIs(7, "failed", "", 1)}
@@ -283,16 +283,16 @@ func TestPlanCheck_PersonDecidesWhoAskedForThePause(t *testing.T) {
 	}
 }
 
-// Somebody pauses the plan in the middle of its observation: passing checks do not overrule that.
+// Somebody pauses the plan while its canary is observed, or in a later wave: passing checks do not overrule that.
 func TestPlanCheck_DoesNotEndThePauseOfAPerson(t *testing.T) {
 	t.Parallel()
-	s := observedPlan(t, false)
-	paused := planIs(6, "paused", "observing", 1)
-	paused.ObserveRemainingMs = 30_000
-	s.answers["GET /v1/plans/7"] = append(s.answers["GET /v1/plans/7"], paused)
-	_, said, code := newChecked(s, "true", "--within", "3s")
-	if asked := s.heard(); code != exitNotInTime || len(asked) != 1 || !strings.Contains(said, "not further than its canary") {
-		t.Errorf("%d: %s: %q", code, said, asked)
+	for _, paused := range []api.Plan{planIs(6, "paused", "observing", 1, "done", "pending"), planIs(6, "paused", "waves", 1, "done", "draining", "pending")} {
+		s := observedPlan(t, false)
+		s.answers["GET /v1/plans/7"] = append(s.answers["GET /v1/plans/7"], paused)
+		_, said, code := newChecked(s, "true", "--within", "3s")
+		if asked := s.heard(); code != exitNotInTime || len(asked) != 1 || !strings.Contains(said, "not further than its canary") {
+			t.Errorf("%d: %s: %q", code, said, asked)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -99,12 +100,19 @@ func (k *planChecks) wait() time.Duration {
 // observing tells whether the canary is looked at now.
 func observing(p api.Plan) bool { return p.State == api.PlanRunning && p.Stage == stageObserving }
 
-// observed tells whether the plan has observed its canary and waits to be resumed. One that somebody paused in the middle has time left.
+// observed tells whether the plan has observed its canary and waits to be resumed. One that somebody paused before is still in the stage of
+// the canary or of the observation, one that somebody paused later has asked more instances to stop.
 func observed(p api.Plan) bool {
-	return p.State == api.PlanPaused && p.Stage == stageObserving && p.ObserveRemainingMs == 0
+	step := stepOf(p)
+	return p.State == api.PlanPaused && p.Stage == stageWaves && len(step.Targets) >= step.Canary &&
+		!slices.ContainsFunc(step.Targets[step.Canary:], func(t api.PlanTarget) bool { return t.State != api.TargetPending && t.State != api.TargetSkipped })
 }
 
-const stageObserving = "observing"
+// Stages of a step that matter here.
+const (
+	stageObserving = "observing"
+	stageWaves     = "waves"
+)
 
 // step makes a check when one is due, and one more when the observation is over: what broke in its last moments is to be seen.
 func (k *planChecks) step(ctx context.Context) {

@@ -106,6 +106,12 @@ func (c *Child) Signal(s syscall.Signal) { c.send(order{Signal: int(s)}, sendWit
 // End asks the command to end now, and kills it in a while, or when the time is up if that is earlier.
 func (c *Child) End(within time.Duration) { c.send(order{KillAt: In(within)}, sendWithin) }
 
+// Stop sends a signal to the command alone, which ends in its own way, with all that it started. What runs after a while is killed; what the
+// command leaves behind when it has ended gets SIGTERM before.
+func (c *Child) Stop(s syscall.Signal, within time.Duration) {
+	c.send(order{Signal: int(s), KillAt: In(within)}, sendWithin)
+}
+
 // Kill is for a guard that does not do its work: the command's group is killed past it.
 func (c *Child) Kill() {
 	select {

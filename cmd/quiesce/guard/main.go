@@ -32,6 +32,7 @@ type guard struct {
 	empty    bool // no child is left
 	outcome  Outcome
 	ending   bool
+	gently   bool         // the command was told to end in its own way: what it started is its own to end, while it runs
 	killAt   Instant      // when ending, or at spec.Until if that is earlier
 	asked    map[int]bool // targets that got their SIGTERM
 	children <-chan os.Signal
@@ -135,7 +136,10 @@ func (g *guard) over() bool { return g.ended && (g.empty || g.spec.Rest == Leave
 
 // pause is how long nothing needs to be done.
 func (g *guard) pause() time.Duration {
-	if g.ending {
+	switch {
+	case g.gently && !g.ended:
+		return min(watchEvery, max(0, min(g.killAt, g.spec.Until).until()))
+	case g.ending:
 		return endEvery
 	}
 	return min(watchEvery, max(0, (g.spec.Until-Instant(g.spec.Grace)).until()))
@@ -143,21 +147,35 @@ func (g *guard) pause() time.Duration {
 
 func (g *guard) obey(o order) {
 	switch {
+	case o.Signal != 0 && o.KillAt != 0:
+		g.stop(syscall.Signal(o.Signal), o.KillAt)
 	case o.Signal != 0:
 		g.pass(syscall.Signal(o.Signal))
 	case o.KillAt != 0:
+		g.gently = false
 		g.end(o.KillAt, true)
 	default:
 		g.spec.Until = o.Until
 	}
 }
 
-// pass hands a signal on to the command's group. One that is stopped is continued, so that it heeds it.
-func (g *guard) pass(s syscall.Signal) {
+// pass hands a signal on to the command's group.
+func (g *guard) pass(s syscall.Signal) { g.signal(-g.pid, s) }
+
+// stop signals the command alone, as a service manager does: a server that has workers wants to end them in its own order. What runs at the
+// instant is killed.
+func (g *guard) stop(s syscall.Signal, killAt Instant) {
+	g.gently = !g.ending
+	g.end(killAt, true)
+	g.signal(g.pid, s)
+}
+
+// signal reaches the command, or its group. One that is stopped is continued, so that it heeds it.
+func (g *guard) signal(target int, s syscall.Signal) {
 	if g.ended {
 		return
 	}
-	_ = syscall.Kill(-g.pid, s) // EPERM, of a command that became another user, is not ours to mend
+	_ = syscall.Kill(target, s) // EPERM, of a command that became another user, is not ours to mend
 	if g.stopped {
 		g.stopped = false
 		_ = syscall.Kill(-g.pid, syscall.SIGCONT)
@@ -230,7 +248,8 @@ func (g *guard) step() {
 	for target := range g.targets() {
 		switch {
 		case kill:
-			_ = syscall.Kill(target, syscall.SIGKILL) // EPERM as in pass
+			_ = syscall.Kill(target, syscall.SIGKILL) // EPERM as in signal
+		case g.gently && !g.ended:
 		case !g.asked[target]:
 			g.asked[target] = true
 			_ = syscall.Kill(target, syscall.SIGTERM)

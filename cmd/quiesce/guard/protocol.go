@@ -57,7 +57,7 @@ const NoTTY = -1
 type order struct {
 	Spec   *Spec   `json:"spec,omitempty"`
 	Until  Instant `json:"until,omitempty"`  // the lock can be relied on till then
-	Signal int     `json:"signal,omitempty"` // to pass on
+	Signal int     `json:"signal,omitempty"` // to pass on; with KillAt, to the command alone, which ends in its own way
 	KillAt Instant `json:"kill_at,omitempty"`
 }
 
