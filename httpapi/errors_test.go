@@ -75,6 +75,7 @@ func TestErrors_EveryCodeIsReachableWithItsStatus(t *testing.T) {
 	e.rep.forced.Store(nil)
 	e.streams.Store(streamsMax)
 	see(e.do(get, "/v1/elections/observe?name=e", ""))
+	see(e.do(post, "/v1/transactions/main.1.2/kill", `{"reason":"r"}`))
 	e.SetReady(false, "not a voter")
 	see(e.do(get, "/readyz", ""))
 	_ = e.Drain(t.Context())
@@ -97,6 +98,8 @@ var refusals = []fsm.Code{
 	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
 	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse,
 	fsm.CodeMappingsFull, fsm.CodePlaceUnknown, fsm.CodeOutboxFull, fsm.CodePassNotFound, fsm.CodePassRunning, fsm.CodePassEnded,
+	fsm.CodeBudgetExhausted, fsm.CodeNotUndoable, fsm.CodeDependencyCycle, fsm.CodePlanNotFound, fsm.CodePlanState, fsm.CodePlanRunning,
+	fsm.CodePlansFull, fsm.CodeZeroNotAllowed, fsm.CodeCleanupNotFound, fsm.CodeCleanupEnded, fsm.CodeCleanupsFull, fsm.CodePatternInUse,
 }
 
 // TestErrors_NoRefusalOfTheStateIsABug: each code that the state can answer to a client is in the table.
@@ -149,7 +152,18 @@ func TestErrors_BodiesSayWhatIsWrong(t *testing.T) {
 		{"mapping", put, "/v1/mappings/m", `{"color":1}`, 422, api.CodeMappingInvalid, "table"},
 		{"pass id", post, "/v1/passes/x/cancel", ``, 422, api.CodeInvalid, "path.id"},
 		{"method", remove, "/v1/locks/acquire", ``, 405, api.CodeMethodNotAllowed, ""},
-		{"path", get, "/v1/plans", ``, 404, api.CodeNotFound, ""},
+		{"path", get, "/v1/nothing", ``, 404, api.CodeNotFound, ""},
+		{"two budgets", put, "/v1/services/orders", `{"max_unavailable":1,"min_available":1}`, 422, api.CodeInvalid, "body"},
+		{"cleanup of everything", put, "/v1/services/orders", `{"cleanup":{"target":"main","patterns":["*"]}}`, 422, api.CodeInvalid, "body.cleanup.patterns"},
+		{"cleanup of almost everything", post, "/v1/cleanups", `{"target":"main","patterns":["o*"]}`, 422, api.CodeInvalid, "body.patterns"},
+		{"cleanup of an unknown target", post, "/v1/cleanups", `{"target":"other","patterns":["order:*"]}`, 422, api.CodePlaceUnknown, ""},
+		{"grace too short", post, "/v1/instances", `{"service":"orders","name":"a","lease_ttl_ms":9000,"grace_ms":2000}`, 422, api.CodeInvalid, "body.grace_ms"},
+		{"phases too long", post, "/v1/instances", `{"service":"orders","name":"a","lease_ttl_ms":9000,"grace_ms":4000,"phases":[{"phase":"reject","limit_ms":4001}]}`, 422, api.CodeInvalid, "body.phases"},
+		{"phase twice", post, "/v1/instances", `{"service":"orders","name":"a","lease_ttl_ms":9000,"phases":[{"phase":"reject","limit_ms":1},{"phase":"reject","limit_ms":1}]}`, 422, api.CodeInvalid, "body.phases"},
+		{"unknown intent", post, "/v1/plans", `{"intent":"rest","services":["orders"]}`, 422, api.CodeInvalid, "body.intent"},
+		{"canary twice", post, "/v1/plans", `{"intent":"restart","services":["orders"],"canary":1,"canary_percent":5}`, 422, api.CodeInvalid, "body.canary"},
+		{"plan id", post, "/v1/plans/x/start", `{}`, 422, api.CodeInvalid, "path.id"},
+		{"kill without a reason", post, "/v1/transactions/a.1.2/kill", `{}`, 422, api.CodeInvalid, "body"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			r := e.do(c.method, c.path, c.body)

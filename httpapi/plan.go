@@ -172,6 +172,9 @@ func planOf(v view, x fsm.Plan, whole bool) api.Plan {
 	for i, step := range x.Steps {
 		out.Steps = append(out.Steps, stepOf(v, x, i, step, whole, &out))
 	}
+	if x.State == fsm.PlanRunning {
+		out.Why = heldUpBy(x)
+	}
 	switch {
 	case x.StartedAt != 0 && x.EndedAt != 0:
 		out.RunsForMs = minus(x.EndedAt, x.StartedAt)
@@ -181,6 +184,29 @@ func planOf(v view, x fsm.Plan, whole bool) api.Plan {
 		out.Estimate = estimateOf(v.Estimate(x))
 	}
 	return out
+}
+
+// heldUpBy says what holds a running plan up, when nothing of it moves.
+func heldUpBy(x fsm.Plan) string {
+	if x.Stage == fsm.StageObserving {
+		return "observing the canary"
+	}
+	service := x.Steps[x.Step].Service
+	pending := false
+	for _, t := range x.Steps[x.Step].Targets {
+		switch t.State {
+		case fsm.TargetQueued:
+			return "waiting for the budget of " + service
+		case fsm.TargetDraining, fsm.TargetWaiting:
+			return ""
+		case fsm.TargetPending:
+			pending = true
+		}
+	}
+	if pending {
+		return "waiting for the budget of " + service
+	}
+	return ""
 }
 
 // stepOf also adds the step's instances to the plan's sums.
