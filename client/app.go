@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -19,27 +17,18 @@ import (
 const (
 	// joinFor is how long Join waits for a coordinator before it lets the application start without.
 	joinFor = 2 * time.Second
-	// countersMax leaves room for the counters that are always reported.
-	countersMax = api.CountersMax - 2
+	// countersMax leaves room for the counters that every instance has.
+	countersMax = api.CountersMax - 3
 )
 
 // ErrStopping says that the instance is too far in its drain for what was asked.
 var ErrStopping = errors.New("client: the instance is stopping")
 
+// ErrUndone says that a drain was taken back: the instance serves on.
+var ErrUndone = errors.New("client: the drain was undone")
+
 // ErrNotRegistered says that the coordinator does not know this instance (yet), so that nothing can be locked in its name.
 var ErrNotRegistered = errors.New("client: the instance is not registered with the coordinator")
-
-// StopError is why an instance stops: the cause of its contexts.
-type StopError struct {
-	Reason string
-	Signal os.Signal // nil when no signal asked
-	Fenced bool      // another incarnation has taken over, or the coordinator counted this one as lost
-
-	granted bool // the drain was asked for elsewhere and is granted
-	failed  bool // of itself
-}
-
-func (e *StopError) Error() string { return "the instance stops: " + e.Reason }
 
 // App is this process as an instance of a service.
 type App struct {
@@ -52,19 +41,21 @@ type App struct {
 	member  *member
 
 	tasks       tasks
+	background  *background
+	hijacked    hijackedSet
+	leftovers   leftovers
 	connections connections
 
 	mu       sync.Mutex
 	counters []counter
 
+	present  atomic.Pointer[attempt]
 	isReady  atomic.Bool
+	paused   atomic.Bool
 	writesNo atomic.Bool // the service is read-only
 	sealed   atomic.Bool // no more locks
-	draining chan struct{}
-	work     context.Context
-	endWork  context.CancelCauseFunc
 
-	signals chan os.Signal
+	signals *signals
 	stops   chan *StopError // holds one; the first reason is the one that counts
 	stop    context.CancelFunc
 	joined  sync.WaitGroup
@@ -93,19 +84,20 @@ func Join(service string, opts ...Option) (*App, error) {
 		return nil, err
 	}
 	a := &App{client: client, log: client.log.With("service", service, "instance", o.name), options: o, budget: budget, gate: newGate(),
-		draining: make(chan struct{}), signals: make(chan os.Signal, 4), stops: make(chan *StopError, 1)}
+		stops: make(chan *StopError, 1)}
 	a.locking = locking{client: client, current: a.lockLease}
-	a.work, a.endWork = context.WithCancelCause(context.Background())
+	a.present.Store(newAttempt())
+	a.background = newBackground(a)
 	a.member = newMember(a, service)
 	if err := a.member.join(context.Background()); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("join %s as %s: %w", service, o.name, err)
 	}
-	// Not NotifyContext: it would swallow the second signal.
-	signal.Notify(a.signals, syscall.SIGTERM, syscall.SIGINT)
+	a.signals = newSignals(o.signals)
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(context.Background())
 	a.joined.Go(func() { a.member.run(ctx) })
+	a.joined.Go(func() { a.signals.run(ctx) })
 	return a, nil
 }
 
@@ -118,22 +110,6 @@ func (a *App) Ready() {
 	a.member.becomeReady()
 }
 
-func (a *App) serving() bool {
-	select {
-	case <-a.draining:
-		return false
-	default:
-		return a.isReady.Load()
-	}
-}
-
-// Draining is closed when the drain begins: the instance is no longer ready, and still serves for a while.
-func (a *App) Draining() <-chan struct{} { return a.draining }
-
-// Context ends when the instance stops taking new work. Its cause is a *StopError. Background work that takes on new tasks should stop
-// with it; what must be finished belongs into Flush, whose context is another.
-func (a *App) Context() context.Context { return a.work }
-
 // rejecting tells whether new requests, and what is like them, are refused: from phase reject on, or because the instance is fenced.
 func (a *App) rejecting() bool { return gateMode(a.gate.mode.Load()) == gateReject }
 
@@ -142,7 +118,7 @@ func (a *App) ReadOnly() bool { return a.readOnly() }
 
 func (a *App) readOnly() bool { return a.writesNo.Load() }
 
-// Counter adds a number that is reported to the coordinator while the instance stops, such as keys that are not flushed. At most 14
+// Counter adds a number that is reported to the coordinator while the instance stops, such as keys that are not flushed. At most 13
 // count; read must not block.
 func (a *App) Counter(name string, read func() uint64) {
 	a.mu.Lock()
@@ -173,12 +149,21 @@ func (a *App) Enqueue(ctx context.Context, mapping string, pks ...any) ([]EventT
 // is for programs that end before Run.
 func (a *App) Close() {
 	a.closed.Do(func() {
-		signal.Stop(a.signals)
+		a.signals.stop()
 		a.stop()
 		a.joined.Wait()
 		a.member.end()
 		a.gate.cancel(ErrClosed)
-		a.endWork(ErrClosed)
+		at := a.present.Load()
+		at.work.end(ErrClosed)
+		if !at.background.over() { // else a drain has waited for it
+			at.background.end(ErrClosed)
+			ctx, cancel := context.WithTimeout(context.Background(), a.budget.limit[PhaseConsumers])
+			defer cancel()
+			if _, err := a.background.wait(ctx); err != nil {
+				a.log.Error("left over", "what", TaskBackground, "error", err)
+			}
+		}
 		a.client.Close()
 	})
 }
@@ -193,13 +178,17 @@ func (a *App) requestStop(why *StopError) {
 
 // readCounters is what is reported of the instance now.
 func (a *App) readCounters() map[string]uint64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	counters := map[string]uint64{"in_flight": uint64(max(0, a.gate.inFlight.Load()))}
 	if l := a.member.currentLease(); l != nil {
 		counters["locks_held"] = uint64(l.count())
 	}
-	for _, c := range a.counters {
+	if n := a.background.count(); n > 0 {
+		counters["background"] = uint64(n)
+	}
+	a.mu.Lock()
+	own := slices.Clone(a.counters)
+	a.mu.Unlock()
+	for _, c := range own {
 		counters[c.name] = c.read()
 	}
 	return counters

@@ -32,6 +32,9 @@ const (
 	GraceMax = api.GraceMaxMs * time.Millisecond
 )
 
+// slackPart is the part of the grace that the default phases leave for the coordinator's clock to tick.
+const slackPart = 25
+
 // ErrGrace says that the phases do not fit into the time that the platform gives.
 var ErrGrace = errors.New("client: the drain does not fit into the grace period")
 
@@ -86,6 +89,9 @@ func (b budget) phases() time.Duration {
 
 // announce is how long a drain that the platform asked for may wait for its grant.
 func (b budget) announce() time.Duration { return b.grace - b.phases() }
+
+// slack is what the coordinator may be late with a grant: a second, of the default grace.
+func (b budget) slack() time.Duration { return min(time.Second, b.grace/slackPart) }
 
 // times is what the coordinator is told.
 func (b budget) times() []api.PhaseTime {

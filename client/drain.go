@@ -3,205 +3,283 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
 )
 
-const (
-	// unreachableFor is how long a drain looks for a coordinator before it goes on without: about a failover.
-	unreachableFor = 2 * time.Second
-	queuePoll      = 250 * time.Millisecond
-)
+// unreachableFor is how long a drain looks for a coordinator before it goes on without: about a failover.
+const unreachableFor = 2 * time.Second
 
 // drain is one stop of an instance, phase by phase. No step can keep the later ones from running: whatever fails is a leftover, and the
 // time of each is bounded. None of its contexts derives from App.Context, which is over by then.
+//
+// Up to the point of no return it can be undone: ctx ends with ErrUndone, the step under way returns, and what was done is taken back.
 type drain struct {
 	app     *App
 	why     *StopError
-	killAt  time.Time
 	servers *servers
 	reports *reporter
-	phase   atomic.Value // Phase
-	left    int          // what could not be finished
+	phase   atomic.Value    // Phase
+	force   context.Context // ends when the process must go now
+	ctx     context.Context // ends with force, and when the drain is undone
+	end     context.CancelCauseFunc
+	hurried chan struct{} // closed when the platform has signalled
+
+	mu        sync.Mutex
+	killAt    time.Time // when the platform kills; zero when it has not said that it will
+	committed bool      // past the point of no return
+	left      int       // what could not be finished
+	started   []*task
 }
 
-// run goes through the phases. It returns early when ctx ends: then a second signal wants the process to go now.
-func (d *drain) run(ctx context.Context) {
-	if d.why.Fenced {
-		d.app.beginDrain()
-	} else {
-		d.announce(ctx)
-		d.app.beginDrain()
-		d.lameDuck(ctx)
+func (a *App) newDrain(force context.Context, why *StopError, s *servers) *drain {
+	d := &drain{app: a, why: why, servers: s, force: force, hurried: make(chan struct{})}
+	d.reports = newReporter(d)
+	d.ctx, d.end = context.WithCancelCause(force)
+	if why.Signal != nil {
+		d.hurry(why)
 	}
-	d.step(ctx, PhaseReject, d.reject)
-	d.step(ctx, PhaseFlush, d.flush)
-	d.step(ctx, PhaseLocks, d.giveLocksBack)
-	d.step(ctx, PhaseClose, d.closeServers)
-	d.step(ctx, PhaseLeave, d.leave)
+	return d
 }
 
-func (a *App) beginDrain() {
-	a.gate.duck()
-	close(a.draining)
+// run goes through the phases. It returns early when a second signal wants the process to go now, or when the drain is undone: then the
+// instance serves again.
+func (d *drain) run() {
+	defer d.end(context.Canceled)
+	d.goThrough()
+	if d.wasUndone() {
+		d.app.log.Info("the drain was undone: serving on")
+		d.reports.cancel()
+		d.takeBack()
+		d.servers.resume()
+		d.app.serveOn()
+		d.app.forgetStops()
+		d.app.member.drainOver()
+	}
 }
 
-func (d *drain) step(ctx context.Context, p Phase, run func(context.Context)) {
-	if ctx.Err() != nil {
+func (d *drain) goThrough() {
+	d.announce()
+	if d.ctx.Err() != nil {
+		return
+	}
+	d.app.beginDrain()
+	if !d.why.Fenced && d.app.isReady.Load() { // nobody sends anything to one that never was ready
+		d.step(PhaseLameDuck, "balancers", d.waitForBalancers)
+	} else {
+		d.step(PhaseLameDuck, "", nil)
+	}
+	d.step(PhaseReject, TaskRequests, d.reject)
+	d.step(PhaseConsumers, TaskBackground, d.endBackground)
+	d.step(PhaseTransactions, "", nil)
+	d.step(PhaseFlush, "", nil)
+	d.commit()
+	d.step(PhaseLocks, TaskLocks, d.giveLocksBack)
+	d.step(PhaseClose, TaskServers, d.closeServers)
+	d.step(PhaseLeave, "", d.leave)
+}
+
+// step runs one phase: what the drain does itself, and the tasks.
+func (d *drain) step(p Phase, name string, own func(context.Context) (int, error)) {
+	if d.ctx.Err() != nil {
+		return
+	}
+	list := d.app.tasks.begin(p)
+	if own != nil {
+		list = append(list, &task{phase: p, name: name, run: own, own: true})
+	}
+	if p == PhaseLameDuck && len(list) == 0 {
 		return
 	}
 	d.enter(p)
-	ctx, cancel := context.WithTimeout(ctx, d.app.budget.limit[p])
+	limit := d.app.budget.limit[p]
+	ctx, cancel := context.WithTimeout(d.ctx, limit)
 	defer cancel()
-	run(ctx)
+	d.runTasks(ctx, limit, list)
 }
 
 func (d *drain) enter(p Phase) {
-	d.phase.Store(p)
+	if d.notePhase(p) {
+		d.reports.add(report{phase: p})
+	}
+}
+
+// notePhase answers false if the phase had begun: the point of no return is told before it is passed.
+func (d *drain) notePhase(p Phase) bool {
+	if d.phase.Swap(p) == p {
+		return false
+	}
 	d.app.log.Info("drain", "phase", p, "in_flight", d.app.gate.inFlight.Load())
-	d.reports.add(p)
+	return true
 }
 
 // announce asks for a place in the service's disruption budget and waits for it, serving, until the remaining phases need the time.
 // Leaving does not depend on the coordinator: without an answer the drain goes on.
-func (d *drain) announce(ctx context.Context) {
-	if d.why.granted || !d.app.member.reachable() {
+func (d *drain) announce() {
+	if d.why.Fenced || d.why.granted || !d.app.member.reachable() {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, d.killAt.Add(-d.app.budget.phases()))
+	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
-	status, err := d.app.member.askDrain(ctx, d.why.Reason)
+	if until := d.waitUntil(); !until.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
+	status, err := d.app.member.askDrain(ctx, d.request())
 	if err != nil {
 		d.app.log.Warn("draining without a grant: the coordinator does not answer", "error", err)
 		return
 	}
-	if status.State == api.StateQueued {
-		d.enter(PhaseAnnounce)
-		d.app.log.Info("waiting for the grant", "position", status.Position, "blockers", status.Blockers)
+	if status.State != api.StateQueued {
+		return
 	}
-	for status.State == api.StateQueued {
-		if pause(ctx, jittered(queuePoll)) != nil {
-			d.app.log.Warn("draining without a grant: the platform would not wait longer")
+	d.enter(PhaseAnnounce)
+	d.app.log.Info("waiting for the grant", "position", status.Position, "blockers", status.Blockers)
+	d.waitForGrant()
+}
+
+// waitForGrant hears of the grant from the keepalive, which is parked until there is news.
+func (d *drain) waitForGrant() {
+	hurried := d.hurried
+	for {
+		queued, changed := d.app.member.isQueued()
+		if !queued {
 			return
 		}
-		if err := d.app.member.keepalive(ctx); err == nil {
-			status.State = d.app.member.heard()
+		ctx, cancel := d.ctx, context.CancelFunc(func() {})
+		if until := d.waitUntil(); !until.IsZero() {
+			ctx, cancel = context.WithDeadline(d.ctx, until)
+			hurried = nil
 		}
-	}
-}
-
-// lameDuck lets balancers notice, by probes and by closed connections, that other instances are to be used. It is skipped by an instance
-// that never was ready: nobody sends it anything.
-func (d *drain) lameDuck(ctx context.Context) {
-	if !d.app.isReady.Load() {
-		return
-	}
-	d.step(ctx, PhaseLameDuck, func(ctx context.Context) { <-ctx.Done() })
-}
-
-// reject refuses new requests with an answer, on listeners that stay open, and waits for those under way. Those that take too long are
-// cancelled in time to end in order.
-func (d *drain) reject(ctx context.Context) {
-	d.app.gate.set(gateReject)
-	d.app.endWork(d.why)
-	limit := d.app.budget.limit[PhaseReject]
-	patient, cancel := context.WithTimeout(ctx, limit-limit/8)
-	defer cancel()
-	slow := d.app.gate.wait(patient)
-	if slow == 0 {
-		return
-	}
-	d.app.log.Warn("cancelling slow requests", "in_flight", slow)
-	d.app.gate.cancel(d.why)
-	d.leftOver("requests", int(d.app.gate.wait(ctx)), nil)
-}
-
-// flush runs the tasks side by side. One that does not heed its context is left behind: the process is about to end.
-func (d *drain) flush(ctx context.Context) {
-	tasks := d.app.tasks.begin(PhaseFlush)
-	type result struct {
-		task, left int
-		err        error
-	}
-	results := make(chan result, len(tasks))
-	running := make(map[int]*task, len(tasks))
-	for i, task := range tasks {
-		running[i] = task
-		go func() {
-			left, err := task.protected(ctx)
-			results <- result{i, left, err}
-		}()
-	}
-	for len(running) > 0 {
 		select {
-		case r := <-results:
-			delete(running, r.task)
-			d.leftOver(tasks[r.task].name, r.left, r.err)
+		case <-changed:
+		case <-hurried:
 		case <-ctx.Done():
-			for _, task := range running {
-				d.leftOver(task.name, 1, context.Cause(ctx))
-			}
+		}
+		late := ctx.Err() != nil
+		cancel()
+		if late && d.ctx.Err() == nil {
+			d.app.log.Warn("draining without a grant: the platform would not wait longer")
+		}
+		if late {
 			return
 		}
 	}
 }
 
-func (t *task) protected(ctx context.Context) (left int, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+// waitUntil is when the remaining phases need the time, or zero when nobody kills the instance.
+func (d *drain) waitUntil() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.killAt.IsZero() {
+		return time.Time{}
+	}
+	return d.killAt.Add(-d.app.budget.phases())
+}
+
+// request is what the coordinator is asked for now.
+func (d *drain) request() api.DrainInstance {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ask := api.DrainInstance{Intent: string(d.app.options.intent), Reason: cut(d.why.Reason, api.ReasonBytesMax)}
+	if d.why.intent != "" {
+		ask.Intent = d.why.intent
+	}
+	if !d.killAt.IsZero() {
+		// The slack is the coordinator's, whose clock ticks: it is to grant before this side goes without.
+		ask.KillInMs = max(1, millis(time.Until(d.killAt)-d.app.budget.slack()))
+	}
+	return ask
+}
+
+// hurry takes notice that the platform has signalled. It answers false if the drain is being undone: then the signal begins another.
+func (d *drain) hurry(why *StopError) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wasUndone() {
+		return false
+	}
+	d.killAt = why.at.Add(d.app.options.grace)
+	close(d.hurried)
+	return true
+}
+
+// askAgain tells the coordinator of the platform's signal, in a drain that was not begun by it.
+func (d *drain) askAgain() {
+	ctx, cancel := context.WithTimeout(d.ctx, unreachableFor)
+	defer cancel()
+	if !d.app.member.reachable() {
+		return
+	}
+	if _, err := d.app.member.askDrain(ctx, d.request()); err != nil {
+		d.app.log.Warn("the coordinator does not know that the platform has signalled", "error", err)
+	}
+}
+
+// undo ends the drain if it can be undone: not beyond the point of no return, and never when the platform kills.
+func (d *drain) undo() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.committed && d.killAt.IsZero() && !d.why.Fenced {
+		d.end(ErrUndone)
+	}
+}
+
+func (d *drain) wasUndone() bool { return errors.Is(context.Cause(d.ctx), ErrUndone) }
+
+// commit passes the point of no return. Where the drain can be undone, the coordinator must hear of it first: it refuses if the drain was
+// undone and the news is still on its way. One that does not answer cannot keep the instance from leaving.
+func (d *drain) commit() {
+	if d.ctx.Err() != nil {
+		return
+	}
+	if d.waitUntil().IsZero() && d.app.member.drainKnown() {
+		d.notePhase(PhaseLocks)
+		err := d.reports.ask(d.ctx, PhaseLocks)
+		if refused := (*Error)(nil); errors.As(err, &refused) && refused.Code == api.CodeInstanceState {
+			d.undo()
 		}
-	}()
-	return t.run(ctx)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.committed = true // or it was undone, and nothing more runs
 }
 
 func (d *drain) leftOver(what string, n int, err error) {
 	if n <= 0 && err == nil {
 		return
 	}
+	d.mu.Lock()
 	d.left += max(n, 1)
-	d.app.log.Error("left over", "what", what, "count", n, "error", err)
+	d.mu.Unlock()
+	phase, _ := d.phase.Load().(Phase)
+	d.app.log.Error("left over", "phase", phase, "what", what, "count", n, "error", err)
+	d.app.leftovers.note(noteOf(phase, what, n, err))
 }
 
-// giveLocksBack comes after the flush, which may need the locks, and in the reverse order of taking. They travel together: what was sent
-// first is applied first.
-func (d *drain) giveLocksBack(ctx context.Context) {
-	d.app.sealed.Store(true)
-	l := d.app.member.currentLease()
-	if l == nil {
-		return
-	}
-	held := l.newestFirst()
-	ops := make([]*op, len(held))
-	errs := make([]error, len(held))
-	for i, h := range held {
-		l.drop(h)
-		h.end(ErrUnlocked)
-		ops[i], errs[i] = h.startRelease()
-	}
-	for i, h := range held {
-		if err := h.await(ctx, ops[i], errs[i]); err != nil && !errors.Is(err, ErrNotHolder) {
-			d.app.log.Warn("a lock could not be given back; it goes with the lease", "lock", h.String(), "error", err)
-		}
-	}
+func (d *drain) noteStarted(t *task) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.started = append(d.started, t)
 }
 
-func (d *drain) closeServers(ctx context.Context) {
-	if err := d.servers.shutdown(ctx); err != nil {
-		d.app.log.Warn("connections were closed the hard way", "error", err)
-	}
+func (d *drain) startedTasks() []*task {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.started
 }
 
-// leave tells the coordinator. It is best effort: a lease that is not renewed says the same later.
-func (d *drain) leave(ctx context.Context) {
-	d.reports.finish(ctx)
-	if !d.app.member.reachable() {
-		return
+func (d *drain) exitCode() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.why.failed:
+		return ExitFailed
+	case d.left > 0 || d.app.leftovers.count() > 0 || d.app.member.isFenced():
+		return ExitLeftovers
 	}
-	if err := d.app.member.leave(ctx); err != nil {
-		d.app.log.Warn("left without a word; the lease will say it", "error", err)
-	}
+	return ExitClean
 }

@@ -13,3 +13,13 @@ func newEnding() *ending {
 	e.ctx, e.end = context.WithCancelCause(context.Background())
 	return e
 }
+
+func (e *ending) over() bool { return e.ctx.Err() != nil }
+
+// renewed gives a new one if this one is over.
+func (e *ending) renewed() *ending {
+	if !e.over() {
+		return e
+	}
+	return newEnding()
+}

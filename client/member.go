@@ -19,6 +19,7 @@ type member struct {
 	wake     chan struct{} // holds one
 	refusals int           // of registrations; this and the next of join and then run, one after the other
 	asked    time.Time     // first, under the key of now
+	parking  parking       // of run
 
 	mu          sync.Mutex
 	service     string
@@ -26,15 +27,21 @@ type member struct {
 	incarnation uint64
 	lease       *lease // nil until registered
 	state       string // as last heard
-	ready       bool   // to be told
+	stateSince  time.Time
+	changed     chan struct{} // closed when the state changes
+	drain       *drain        // under way, or nil
+	known       bool          // the coordinator knows of the drain under way
+	index       uint64        // of the last keepalive that was heeded
+	ready       bool          // to be told
 	toldReady   bool
-	askedDrain  bool
 	fenced      bool
-	seq         uint64 // of reports
+	leaving     bool
+	seq         uint64             // of reports
+	interrupt   context.CancelFunc // of the keepalive that is parked
 }
 
 func newMember(a *App, service string) *member {
-	return &member{app: a, service: service, wake: make(chan struct{}, 1)}
+	return &member{app: a, service: service, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // join tries to register for a moment. Only a refusal, or silence when a coordinator is required, is an error.
@@ -58,7 +65,8 @@ func (m *member) register(ctx context.Context) error {
 	o := m.app.options
 	var got api.Registered
 	ask := instanceCall("/v1/instances", api.RegisterInstance{
-		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), Address: o.address}, &got)
+		Service: m.service, Name: o.name, LeaseTTLMs: millis(o.leaseTTL), GraceMs: millis(o.grace), Phases: m.app.budget.times(),
+		Platform: o.platform, Address: o.address, Labels: o.labels}, &got)
 	ask.keyed, ask.fixedKey = false, fmt.Sprintf("%s.join-%d", m.app.client.id, m.refusals)
 	if m.asked.IsZero() {
 		m.asked = time.Now()
@@ -73,47 +81,11 @@ func (m *member) register(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.id, m.incarnation, m.state = got.ID, got.Incarnation, api.StateRegistered
+	m.id, m.incarnation, m.index = got.ID, got.Incarnation, 0
+	m.learnLocked(api.StateRegistered)
 	m.lease = newLease(got.Session, o.leaseTTL, m.asked) // over by now, perhaps: then the keepalive that comes next renews it
 	m.app.log.Info("registered", "id", got.ID, "incarnation", got.Incarnation)
 	return nil
-}
-
-// run keeps the coordinator's view up to date until ctx ends or the instance is fenced.
-func (m *member) run(ctx context.Context) {
-	for {
-		err := m.step(ctx)
-		if saysFenced(err) {
-			m.fence(err)
-			return
-		}
-		if err != nil && ctx.Err() == nil {
-			m.app.log.Warn("the coordinator cannot be told", "error", err)
-		}
-		timer := time.NewTimer(jittered(m.app.options.leaseTTL / keepalivesPerTTL))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-m.wake:
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
-}
-
-func (m *member) step(ctx context.Context) error {
-	if m.currentLease() == nil {
-		if err := m.register(ctx); err != nil {
-			return err
-		}
-	}
-	if m.mustTellReady() {
-		if err := m.tellReady(ctx); err != nil {
-			return err
-		}
-	}
-	return m.keepalive(ctx)
 }
 
 func (m *member) currentLease() *lease {
@@ -126,22 +98,17 @@ func (m *member) becomeReady() {
 	m.mu.Lock()
 	m.ready = true
 	m.mu.Unlock()
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.nudge()
 }
 
 func (m *member) mustTellReady() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.ready && !m.toldReady && !m.askedDrain
+	return m.ready && !m.toldReady && m.drain == nil
 }
 
 func (m *member) tellReady(ctx context.Context) error {
-	var status api.InstanceStatus
-	path, incarnation := m.address("ready")
-	_, err := m.app.client.do(ctx, instanceCall(path, api.Incarnation{Incarnation: incarnation}, &status))
+	_, err := m.command(ctx, "ready", 0, func(incarnation uint64) any { return api.Incarnation{Incarnation: incarnation} })
 	var refused *Error
 	if errors.As(err, &refused) && refused.Code == api.CodeInstanceState {
 		err = nil // it is stopping already; the keepalive says so
@@ -162,34 +129,6 @@ func (m *member) address(command string) (string, uint64) {
 	return "/v1/instances/" + m.id + "/" + command, m.incarnation
 }
 
-func (m *member) keepalive(ctx context.Context) error {
-	l := m.currentLease()
-	path, incarnation := m.address("keepalive")
-	var got api.InstanceLease
-	rep, err := m.app.client.do(ctx, m.app.client.keepaliveCall(path, l.ttl, api.Incarnation{Incarnation: incarnation}, &got))
-	if err != nil {
-		return err
-	}
-	m.app.client.renewed(l.renew(rep.sent, time.Duration(got.DeadlineInMs)*time.Millisecond, got.Revoked))
-	m.hear(got.State)
-	if got.Directive == api.DirectiveDrain {
-		m.app.requestStop(&StopError{Reason: "the coordinator granted a drain", granted: true})
-	}
-	return nil
-}
-
-func (m *member) hear(state string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state = state
-}
-
-func (m *member) heard() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.state
-}
-
 func (m *member) isFenced() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -207,6 +146,7 @@ func saysFenced(err error) bool {
 func (m *member) fence(why error) {
 	m.mu.Lock()
 	m.fenced = true
+	m.tellLocked()
 	m.mu.Unlock()
 	m.app.log.Error("this incarnation is over", "error", why)
 	m.app.gate.set(gateReject)
@@ -222,41 +162,52 @@ func (m *member) reachable() bool {
 }
 
 // askDrain asks for the grant, or how the asking stands.
-func (m *member) askDrain(ctx context.Context, reason string) (api.InstanceStatus, error) {
-	path, incarnation := m.address("drain")
-	var status api.InstanceStatus
-	ask := instanceCall(path, api.DrainInstance{Incarnation: incarnation, Intent: m.app.options.intent, Reason: reason}, &status)
-	ask.retryFor = unreachableFor
+func (m *member) askDrain(ctx context.Context, body api.DrainInstance) (api.InstanceStatus, error) {
+	status, err := m.command(ctx, "drain", unreachableFor, func(incarnation uint64) any {
+		body.Incarnation = incarnation
+		return body
+	})
+	if err != nil {
+		return status, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known = m.drain != nil
+	return status, nil
+}
+
+// report says how far the drain is.
+func (m *member) report(ctx context.Context, body api.ReportPhase) error {
+	_, err := m.command(ctx, "phase", reportFor, func(incarnation uint64) any {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.seq++
+		body.Incarnation, body.Seq = incarnation, m.seq
+		return body
+	})
+	return err
+}
+
+// command says something of the instance and hears its state.
+func (m *member) command(ctx context.Context, name string, retryFor time.Duration, body func(incarnation uint64) any) (status api.InstanceStatus, err error) {
+	path, incarnation := m.address(name)
+	ask := instanceCall(path, body(incarnation), &status)
+	ask.retryFor = retryFor
 	if _, err := m.app.client.do(ctx, ask); err != nil {
 		return status, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.askedDrain, m.state = true, status.State
+	m.learnLocked(status.State)
+	m.stateSince = time.Now()
 	return status, nil
-}
-
-// report says how far the drain is. If the coordinator was away when the drain was announced, it is asked first.
-func (m *member) report(ctx context.Context, phase Phase, counters map[string]uint64, reason string) error {
-	m.mu.Lock()
-	asked := m.askedDrain
-	m.seq++
-	seq := m.seq
-	m.mu.Unlock()
-	if !asked {
-		if _, err := m.askDrain(ctx, reason); err != nil {
-			return err
-		}
-	}
-	path, incarnation := m.address("phase")
-	r := instanceCall(path, api.ReportPhase{Incarnation: incarnation, Phase: string(phase), Seq: seq, Counters: counters}, nil)
-	r.retryFor = reportFor
-	_, err := m.app.client.do(ctx, r)
-	return err
 }
 
 // leave says that the instance may exit, and that it does. The second ends its session and with it whatever locks it still has.
 func (m *member) leave(ctx context.Context) error {
+	m.mu.Lock()
+	m.leaving = true // from now on it is no news that this incarnation is over
+	m.mu.Unlock()
 	for _, command := range []string{"drained", "left"} {
 		path, incarnation := m.address(command)
 		_, err := m.app.client.do(ctx, instanceCall(path, api.Incarnation{Incarnation: incarnation}, nil))

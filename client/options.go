@@ -3,46 +3,87 @@ package client
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
 )
 
-// Environment variables that FromEnv reads.
+// leaseTTLDefault is longer than a failover of the coordinator, and short enough that a lost instance is noticed soon.
 const (
-	EnvAddrs    = "QUIESCE_ADDRS"    // addresses of nodes, separated by commas
-	EnvInstance = "QUIESCE_INSTANCE" // name of the instance; the host's name and the process id by default
-	EnvGrace    = "QUIESCE_GRACE"    // time from SIGTERM to the platform's SIGKILL, such as 25s
+	leaseTTLDefault = 10 * time.Second
+	leaseTTLMin     = api.SessionTTLMinMs * time.Millisecond
+	leaseTTLMax     = api.SessionTTLMaxMs * time.Millisecond
 )
 
-// leaseTTLDefault is longer than a failover of the coordinator, and short enough that a lost instance is noticed soon.
-const leaseTTLDefault = 10 * time.Second
+// Intent says what a stop is for.
+type Intent string
+
+// The intents.
+const (
+	Restart Intent = api.IntentRestart // another instance takes the place soon: it is kept in the budget
+	Remove  Intent = api.IntentRemove  // nobody does
+)
+
+func (i Intent) check() error {
+	if i != "" && i != Restart && i != Remove {
+		return fmt.Errorf("%w: intent %q is neither %s nor %s", ErrConfig, i, Restart, Remove)
+	}
+	return nil
+}
 
 // Option configures Join.
 type Option func(*options) error
 
 type options struct {
-	config      Config
-	name        string
-	address     string
-	intent      string
-	grace       time.Duration
-	lameDuck    time.Duration
-	leaseTTL    time.Duration
-	required    bool
-	manualReady bool
+	config       Config
+	name         string
+	address      string
+	labels       map[string]string
+	platform     string
+	platformSaid bool // not to be guessed
+	intent       Intent
+	grace        time.Duration
+	lameDuck     time.Duration
+	leaseTTL     time.Duration
+	signals      <-chan os.Signal
+	required     bool
+	manualReady  bool
 }
 
 func collect(opts []Option) (options, error) {
-	o := options{name: defaultName(), intent: api.IntentRestart, grace: GraceDefault, leaseTTL: leaseTTLDefault}
+	o := options{name: defaultName(), intent: Restart, grace: GraceDefault, leaseTTL: leaseTTLDefault}
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
 			return o, err
 		}
 	}
-	return o, nil
+	return o, o.check()
+}
+
+// check finds here what the coordinator would refuse: it may be away now, and the refusal would come when nobody reads it.
+func (o *options) check() error {
+	switch {
+	case o.name == "" || len(o.name) > api.NameBytesMax:
+		return fmt.Errorf("%w: the name has %d bytes, and must have 1 to %d", ErrConfig, len(o.name), api.NameBytesMax)
+	case len(o.address) > api.AddressBytesMax:
+		return fmt.Errorf("%w: the address has more than %d bytes", ErrConfig, api.AddressBytesMax)
+	case o.leaseTTL < leaseTTLMin || o.leaseTTL > leaseTTLMax:
+		return fmt.Errorf("%w: the lease TTL is %v, and must be between %v and %v", ErrConfig, o.leaseTTL, leaseTTLMin, leaseTTLMax)
+	case o.lameDuck < 0:
+		return fmt.Errorf("%w: the lame duck time is below 0", ErrConfig)
+	case o.platform != "" && o.platform != api.PlatformKubernetes:
+		return fmt.Errorf("%w: platform %q is not known; leave it out", ErrConfig, o.platform)
+	case len(o.labels) > api.LabelsMax:
+		return fmt.Errorf("%w: %d labels, and at most %d", ErrConfig, len(o.labels), api.LabelsMax)
+	}
+	for key, value := range o.labels {
+		if key == "" || len(key) > api.LabelKeyMax || len(value) > api.LabelValueMax {
+			return fmt.Errorf("%w: label %q: keys have 1 to %d bytes, values up to %d", ErrConfig, key, api.LabelKeyMax, api.LabelValueMax)
+		}
+	}
+	return nil
 }
 
 // defaultName is unique among the live processes of a cluster: two that share a name would fence each other.
@@ -52,26 +93,6 @@ func defaultName() string {
 		host = "unknown"
 	}
 	return fmt.Sprintf("%s-%d", host, os.Getpid())
-}
-
-// FromEnv reads QUIESCE_ADDRS, QUIESCE_INSTANCE and QUIESCE_GRACE. What is not set stays as it was.
-func FromEnv() Option {
-	return func(o *options) error {
-		if addrs := os.Getenv(EnvAddrs); addrs != "" {
-			o.config.Addrs = strings.Split(addrs, ",")
-		}
-		if name := os.Getenv(EnvInstance); name != "" {
-			o.name = name
-		}
-		if grace := os.Getenv(EnvGrace); grace != "" {
-			d, err := time.ParseDuration(grace)
-			if err != nil {
-				return fmt.Errorf("%w: %s: %w", ErrConfig, EnvGrace, err)
-			}
-			o.grace = d
-		}
-		return nil
-	}
 }
 
 func set(change func(*options)) Option {
@@ -106,6 +127,21 @@ func Name(name string) Option { return set(func(o *options) { o.name = name }) }
 // Address is where the instance serves, for people who look at the cluster.
 func Address(addr string) Option { return set(func(o *options) { o.address = addr }) }
 
+// Labels say more about the instance, for people and filters. At most 16; keys have up to 64 bytes, values up to 256.
+func Labels(labels map[string]string) Option {
+	return set(func(o *options) { o.labels = maps.Clone(labels) })
+}
+
+// Platform says what ends the instance: "kubernetes", or "" for anything else. A pod that is signalled is out of the endpoints already,
+// whoever grants it what, so it does not wait for its grant. It wins over what FromEnv guesses.
+func Platform(name string) Option {
+	return set(func(o *options) { o.platform, o.platformSaid = name, true })
+}
+
+// Signals makes Run heed the signals of a channel instead of SIGTERM and SIGINT of the process: for programs that handle signals
+// themselves, and for tests. The channel may be closed when no more come.
+func Signals(from <-chan os.Signal) Option { return set(func(o *options) { o.signals = from }) }
+
 // Grace is the time between SIGTERM and the platform's SIGKILL. The phases are scaled to it.
 func Grace(d time.Duration) Option { return set(func(o *options) { o.grace = d }) }
 
@@ -116,7 +152,7 @@ func LameDuck(d time.Duration) Option { return set(func(o *options) { o.lameDuck
 func LeaseTTL(d time.Duration) Option { return set(func(o *options) { o.leaseTTL = d }) }
 
 // Removing says that a stop of this instance is for good, not a restart.
-func Removing() Option { return set(func(o *options) { o.intent = api.IntentRemove }) }
+func Removing() Option { return set(func(o *options) { o.intent = Remove }) }
 
 // Required makes Join fail when the coordinator cannot be reached. By default the instance starts anyway and keeps trying.
 func Required() Option { return set(func(o *options) { o.required = true }) }

@@ -4,37 +4,60 @@ import (
 	"context"
 	"maps"
 	"time"
+
+	"github.com/quiescehq/quiesce/api"
 )
 
 const (
 	reportsMax   = 16 // more than there are phases
 	reportPeriod = time.Second
+	// acknowledgedFor bounds the wait at the point of no return.
+	acknowledgedFor = time.Second
 )
 
 // reporter tells the coordinator in order what the drain does, without holding it up.
 type reporter struct {
-	app   *App
-	why   string
-	queue chan Phase
-	stop  context.CancelFunc
-	done  chan struct{}
+	drain  *drain
+	queue  chan report
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
-func (a *App) newReporter(why string) *reporter {
-	r := &reporter{app: a, why: why, queue: make(chan Phase, reportsMax), done: make(chan struct{})}
+// report is one phase to tell of.
+type report struct {
+	phase  Phase
+	answer chan error // holds one; nil when nobody waits
+}
+
+func newReporter(d *drain) *reporter {
+	r := &reporter{drain: d, queue: make(chan report, reportsMax), done: make(chan struct{})}
 	var ctx context.Context
-	ctx, r.stop = context.WithCancel(context.Background())
-	a.joined.Go(func() {
+	ctx, r.cancel = context.WithCancel(context.Background())
+	d.app.joined.Go(func() {
 		defer close(r.done)
 		r.run(ctx)
 	})
 	return r
 }
 
-func (r *reporter) add(p Phase) {
+func (r *reporter) add(next report) {
 	select {
-	case r.queue <- p:
+	case r.queue <- next:
 	default: // the phases are fewer than the queue is long
+	}
+}
+
+// ask tells of a phase and waits a little for what the coordinator says to it.
+func (r *reporter) ask(ctx context.Context, p Phase) error {
+	ctx, cancel := context.WithTimeout(ctx, acknowledgedFor)
+	defer cancel()
+	answer := make(chan error, 1)
+	r.add(report{p, answer})
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -48,30 +71,53 @@ func (r *reporter) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case p, more := <-r.queue:
+		case next, more := <-r.queue:
 			if !more {
 				return
 			}
-			phase, told = p, r.app.readCounters()
-			r.send(ctx, phase, told)
+			phase, told = next.phase, r.drain.app.readCounters()
+			err := r.sendWithin(ctx, phase, told)
+			if next.answer != nil {
+				next.answer <- err
+			}
 		case <-ticker.C:
-			if now := r.app.readCounters(); phase != "" && !maps.Equal(now, told) {
+			now := r.drain.app.readCounters()
+			left, _ := r.drain.app.leftovers.unreported()
+			if phase != "" && (left != nil || !maps.Equal(now, told)) {
 				told = now
-				r.send(ctx, phase, told)
+				_ = r.sendWithin(ctx, phase, told) // it is in the log, and the next one says the same
 			}
 		}
 	}
 }
 
-func (r *reporter) send(ctx context.Context, p Phase, counters map[string]uint64) {
-	if !r.app.member.reachable() {
-		return
+func (r *reporter) sendWithin(ctx context.Context, p Phase, counters map[string]uint64) error {
+	if !r.drain.app.member.reachable() {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportFor)
 	defer cancel()
-	if err := r.app.member.report(ctx, p, counters, r.why); err != nil {
-		r.app.log.Warn("a phase could not be reported", "phase", p, "error", err)
+	err := r.send(ctx, p, counters)
+	if err != nil {
+		r.drain.app.log.Warn("a phase could not be reported", "phase", p, "error", err)
 	}
+	return err
+}
+
+// send reports a phase now. If the coordinator was away when the drain was announced, it is asked first.
+func (r *reporter) send(ctx context.Context, p Phase, counters map[string]uint64) error {
+	m, leftovers := r.drain.app.member, &r.drain.app.leftovers
+	if !m.drainKnown() {
+		if _, err := m.askDrain(ctx, r.drain.request()); err != nil {
+			return err
+		}
+	}
+	left, version := leftovers.unreported()
+	err := m.report(ctx, api.ReportPhase{Phase: string(p), Counters: counters, Leftovers: left})
+	if err == nil {
+		leftovers.reported(version)
+	}
+	return err
 }
 
 // finish waits for the reports that are queued, as long as ctx allows. Nothing may be added afterwards.
@@ -80,7 +126,7 @@ func (r *reporter) finish(ctx context.Context) {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		r.stop()
+		r.cancel()
 		<-r.done
 	}
 }

@@ -8,6 +8,20 @@ import (
 	"time"
 )
 
+// StopError is why an instance stops: the cause of its contexts.
+type StopError struct {
+	Reason string
+	Signal os.Signal // nil when no signal asked
+	Fenced bool      // another incarnation has taken over, or the coordinator counted this one as lost
+
+	at      time.Time // of the signal
+	intent  string    // instead of the instance's, or ""
+	granted bool      // the drain was asked for elsewhere and is granted
+	failed  bool      // of itself
+}
+
+func (e *StopError) Error() string { return "the instance stops: " + e.Reason }
+
 // Exit codes of Run. A second signal makes it 128 plus the signal's number.
 const (
 	ExitClean     = 0
@@ -18,8 +32,9 @@ const (
 // lastReportFor bounds what a second signal still allows.
 const lastReportFor = 200 * time.Millisecond
 
-// Run serves until the instance is asked to stop, by SIGTERM, SIGINT or the coordinator, and drains it then. It returns the exit code for
-// os.Exit. A second signal ends the drain at once. Close what the requests used, such as database pools, after it.
+// Run serves until the instance is asked to stop, by SIGTERM, SIGINT, Drain or the coordinator, and drains it then. A drain that is undone
+// ends in serving on. It returns the exit code for os.Exit. A second signal ends the drain at once. Close what the requests used, such as
+// database pools, after it, or by a task in phase close after TaskServers.
 func (a *App) Run(list ...*http.Server) int {
 	defer a.Close()
 	s, err := listen(list)
@@ -37,55 +52,76 @@ func (a *App) Run(list ...*http.Server) int {
 	if !a.options.manualReady {
 		a.Ready()
 	}
-	return a.drainOn(a.awaitStop(), s)
+	why := a.awaitStop()
+	for {
+		code, over, signalled := a.drainOn(why, s)
+		if over {
+			return code
+		}
+		if why = signalled; why == nil { // else a signal came while the drain was being undone
+			why = a.awaitStop()
+		}
+	}
 }
 
 // awaitStop returns the reason to stop: the first signal, or somebody else's.
 func (a *App) awaitStop() *StopError {
 	select {
-	case sig := <-a.signals:
-		return &StopError{Reason: "signal " + sig.String(), Signal: sig}
+	case why := <-a.signals.heard:
+		return why
 	case why := <-a.stops:
 		return why
 	}
 }
 
-// drainOn drains in a goroutine of its own, so that signals are heard meanwhile.
-func (a *App) drainOn(why *StopError, s *servers) int {
+// drainOn drains in a goroutine of its own, so that signals are heard meanwhile. It is not over if the drain was undone.
+func (a *App) drainOn(why *StopError, s *servers) (code int, over bool, signalled *StopError) {
 	a.log.Info("stopping", "reason", why.Reason)
 	ctx, force := context.WithCancelCause(context.Background())
 	defer force(context.Canceled)
-	d := &drain{app: a, why: why, killAt: time.Now().Add(a.options.grace), servers: s, reports: a.newReporter(why.Reason)}
-	defer d.reports.stop()
+	d := a.beginStop(ctx, why, s)
+	defer d.reports.cancel()
 	done := make(chan struct{})
 	a.joined.Go(func() {
 		defer close(done)
-		d.run(ctx)
+		d.run()
 	})
-	signalled := why.Signal != nil
+	hurried := why.Signal != nil
 	for {
 		select {
 		case <-done:
-			return d.exitCode()
-		case sig := <-a.signals:
-			if !signalled { // the drain was the coordinator's wish; this is the platform's first word
-				signalled = true
-				continue
+			return d.exitCode(), !d.wasUndone(), signalled
+		case next := <-a.signals.heard:
+			switch {
+			case hurried || signalled != nil:
+				force(&StopError{Reason: "second " + next.Reason, Signal: next.Signal})
+				return a.forced(next.Signal, d), true, nil
+			case d.hurry(next): // the platform's first word in a drain that others wanted
+				hurried = true
+				a.joined.Go(d.askAgain)
+			default:
+				signalled = next
 			}
-			force(&StopError{Reason: "second signal " + sig.String(), Signal: sig})
-			return a.forced(sig, d)
 		}
 	}
 }
 
-func (d *drain) exitCode() int {
-	switch {
-	case d.why.failed:
-		return ExitFailed
-	case d.left > 0 || d.app.member.isFenced():
-		return ExitLeftovers
+// beginStop makes the drain that keepalives speak to.
+func (a *App) beginStop(force context.Context, why *StopError, s *servers) *drain {
+	d := a.newDrain(force, why, s)
+	a.member.drainBegins(d, why.granted)
+	return d
+}
+
+// forgetStops forgets what was asked while a drain was under way that is undone: but not what keeps the instance from serving.
+func (a *App) forgetStops() {
+	select {
+	case why := <-a.stops:
+		if why.failed || why.Fenced {
+			a.requestStop(why)
+		}
+	default:
 	}
-	return ExitClean
 }
 
 // forced ends everything that listens, with a last word to the coordinator if it hears it quickly.
@@ -94,7 +130,7 @@ func (a *App) forced(sig os.Signal, d *drain) int {
 	ctx, cancel := context.WithTimeout(context.Background(), lastReportFor)
 	defer cancel()
 	if phase, ok := d.phase.Load().(Phase); ok && a.member.reachable() {
-		if err := a.member.report(ctx, phase, a.readCounters(), "second signal"); err != nil {
+		if err := d.reports.send(ctx, phase, a.readCounters()); err != nil {
 			a.log.Warn("the last report was not heard", "error", err)
 		}
 	}

@@ -2,11 +2,13 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // servers are the HTTP servers of one Run.
@@ -17,11 +19,14 @@ type servers struct {
 
 	mu    sync.Mutex
 	fresh map[net.Conn]struct{} // connected, and nothing was sent yet
+	busy  map[net.Conn]struct{} // with a request under way
+
+	hastened bool
 }
 
 // listen opens all listeners or none.
 func listen(list []*http.Server) (*servers, error) {
-	s := &servers{list: list, fresh: map[net.Conn]struct{}{}}
+	s := &servers{list: list, fresh: map[net.Conn]struct{}{}, busy: map[net.Conn]struct{}{}}
 	for _, server := range list {
 		l, err := net.Listen("tcp", server.Addr)
 		if err != nil {
@@ -47,14 +52,18 @@ func (s *servers) serve(failed func(error)) {
 	}
 }
 
-// watch keeps the connections on which nothing was sent: http.Server.Shutdown would wait five seconds for each, in case something comes.
+// watch keeps the connections on which nothing was sent, for http.Server.Shutdown would wait five seconds for each, in case something
+// comes, and those with a request under way.
 func (s *servers) watch(next func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(c net.Conn, state http.ConnState) {
 		s.mu.Lock()
-		if state == http.StateNew {
+		delete(s.fresh, c)
+		delete(s.busy, c)
+		switch state {
+		case http.StateNew:
 			s.fresh[c] = struct{}{}
-		} else {
-			delete(s.fresh, c)
+		case http.StateActive:
+			s.busy[c] = struct{}{}
 		}
 		s.mu.Unlock()
 		if next != nil {
@@ -68,6 +77,35 @@ func (s *servers) closeFresh() {
 	defer s.mu.Unlock()
 	for c := range s.fresh {
 		_ = c.Close() // nothing was sent on it, so nothing is lost
+	}
+}
+
+// hasten ends what a handler waits for that does not end with its context: the rest of a body that does not come, and a client that does
+// not read its answer. Reading is over now, writing at until. The requests of HTTP/2 share a connection and are not touched.
+func (s *servers) hasten(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hastened = true
+	s.deadlinesLocked(time.Now(), until)
+}
+
+// resume takes back what hasten did. The next request on a connection sets its own deadline for reading, but not always for writing.
+func (s *servers) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hastened {
+		s.hastened = false
+		s.deadlinesLocked(time.Time{}, time.Time{})
+	}
+}
+
+func (s *servers) deadlinesLocked(reading, writing time.Time) {
+	for c := range s.busy {
+		if t, ok := c.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+			continue
+		}
+		_ = c.SetReadDeadline(reading) // one that is closed needs none
+		_ = c.SetWriteDeadline(writing)
 	}
 }
 
