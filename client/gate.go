@@ -32,9 +32,10 @@ type gate struct {
 	hard  atomic.Pointer[ending] // of the handlers that still run when a drain gives up waiting; a new one when the drain is undone
 	yield func()                 // test seam between counting and looking; nil outside tests
 
-	visits  visits
-	classes classes
-	reads   reads
+	visits    visits
+	reads     reads
+	classes   classes
+	databases databases
 }
 
 func newGate() *gate {
