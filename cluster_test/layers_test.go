@@ -79,7 +79,8 @@ var house = map[string]room{
 	"cluster_test/history":  {outside: []string{porcupine}},
 	"cluster_test/links":    {},
 	"cluster_test/services": {outside: []string{mysqlGo}},
-	"cluster_test/demo":     {own: []string{"api", "client"}, outside: []string{mysqlGo, goRedis, errgroup}},
+	"cluster_test/traffic":  {},
+	"cluster_test/demo":     {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
 	"examples/orders":       {own: []string{"client", "client/ginquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
 }
 

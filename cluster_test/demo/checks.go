@@ -14,7 +14,7 @@ import (
 
 // repairDrift plants differences and lets passes find, repair and no longer find them, while the load goes on.
 func (d *demo) repairDrift(ctx context.Context) error {
-	planted, err := plant(ctx, d.cache, d.traffic.book.quietOnes())
+	planted, err := plant(ctx, d.cache, d.load.book.quietOnes())
 	if err != nil {
 		return err
 	}
@@ -54,12 +54,12 @@ func sorted(keys []string) []string { return slices.Sorted(slices.Values(keys)) 
 
 // settle ends the load, waits for the last event and judges what clients have seen.
 func (d *demo) settle(ctx context.Context) error {
-	d.traffic.finish()
+	d.load.finish()
 	d.direct.finish()
 	if err := until(ctx, drainLimit, d.cluster.empty); err != nil {
 		return err
 	}
-	c := d.traffic.tally.counts()
+	c := d.load.tally.Counts()
 	d.report.figure("requests_ok", c.OK)
 	d.report.figure("requests_retried", c.Retried)
 	d.report.figure("requests_failed", c.Failed)
@@ -102,7 +102,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 // compare judges by what lies in MySQL and Redis.
 func (d *demo) compare(ctx context.Context) error {
-	a, err := auditLedger(ctx, d.db, d.traffic.book.acked)
+	a, err := auditLedger(ctx, d.db, d.load.book.acked)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/quiescehq/quiesce/cluster_test/traffic"
 )
 
 const (
@@ -27,8 +29,8 @@ type demo struct {
 	db       *sql.DB
 	cache    *redis.Client
 	fleet    *fleet
-	balancer *balancer
-	traffic  *traffic
+	balancer *traffic.Balancer
+	load     *load
 	direct   *direct
 }
 
@@ -72,9 +74,9 @@ func (d *demo) open(ctx context.Context) (err error) {
 	}
 	d.db = sql.OpenDB(connector)
 	d.cache = redis.NewClient(&redis.Options{Addr: d.cluster.redis.Addr})
-	d.balancer = newBalancer(ctx)
-	d.traffic = newTraffic(d.balancer)
-	if d.direct, err = newDirect(d.cluster, d.traffic.book); err != nil {
+	d.balancer = traffic.NewBalancer(ctx)
+	d.load = newLoad(d.balancer)
+	if d.direct, err = newDirect(d.cluster, d.load.book); err != nil {
 		return err
 	}
 	d.report.say("building orders")
@@ -86,15 +88,15 @@ func (d *demo) open(ctx context.Context) (err error) {
 func (d *demo) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
-	if d.traffic != nil {
-		d.traffic.joined.Wait()
+	if d.load != nil {
+		d.load.joined.Wait()
 	}
 	if d.direct != nil {
 		d.direct.joined.Wait()
 		d.direct.client.Close()
 	}
 	if d.balancer != nil {
-		d.balancer.close()
+		d.balancer.Close()
 	}
 	if d.fleet != nil {
 		d.fleet.end(ctx)
@@ -109,8 +111,8 @@ func (d *demo) close() {
 
 // evidence prints the ends of all logs.
 func (d *demo) evidence(out io.Writer) {
-	if d.traffic != nil {
-		tellAll(out, "odd request", d.traffic.tally.odd())
+	if d.load != nil {
+		tellAll(out, "odd request", d.load.tally.Odd())
 	}
 	if d.direct != nil {
 		tellAll(out, "failed call", d.direct.odd())

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quiescehq/quiesce/cluster_test/traffic"
 )
 
 func TestTraffic_TellsBrokenConnectionsFromAnswers(t *testing.T) {
@@ -26,20 +28,20 @@ func TestTraffic_TellsBrokenConnectionsFromAnswers(t *testing.T) {
 	gone.Close()
 	cases := []struct {
 		base, path, method string
-		want               class
+		want               traffic.Class
 	}{
-		{server.URL, "/200", http.MethodPost, classOK},
-		{server.URL, "/gate", http.MethodPost, classGated},
-		{server.URL, "/503", http.MethodPost, classBusy},
-		{server.URL, "/409", http.MethodPost, classBusy},
-		{server.URL, "/400", http.MethodPost, classWrong},
-		{server.URL, "/other", http.MethodPost, classWrong},
-		{server.URL, "/cut", http.MethodPost, classCut},
-		{server.URL, "/half", http.MethodPost, classCut},
-		{gone.URL, "/200", http.MethodPost, classRefused},
+		{server.URL, "/200", http.MethodPost, traffic.OK},
+		{server.URL, "/gate", http.MethodPost, traffic.Gated},
+		{server.URL, "/503", http.MethodPost, traffic.Busy},
+		{server.URL, "/409", http.MethodPost, traffic.Busy},
+		{server.URL, "/400", http.MethodPost, traffic.Wrong},
+		{server.URL, "/other", http.MethodPost, traffic.Wrong},
+		{server.URL, "/cut", http.MethodPost, traffic.Cut},
+		{server.URL, "/half", http.MethodPost, traffic.Cut},
+		{gone.URL, "/200", http.MethodPost, traffic.Refused},
 	}
 	for _, c := range cases {
-		tr := newTraffic(nil)
+		tr := newLoad(nil)
 		if _, got := tr.attempt(t.Context(), c.base, request{method: c.method, path: c.path, body: 1, order: 7}); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
 		}
@@ -68,34 +70,15 @@ func answerByPath(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestTraffic_SeesAReadThatWasSentTwice(t *testing.T) {
-	t.Parallel()
-	requests := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if requests++; requests == 2 { // on the connection that the first one left open
-			panic(http.ErrAbortHandler)
-		}
-		_, _ = io.WriteString(w, `{"id":7}`)
-	}))
-	t.Cleanup(server.Close)
-	tr := newTraffic(nil)
-	t.Cleanup(tr.http.CloseIdleConnections)
-	for n, want := range []class{classOK, classCut} {
-		if _, got := tr.attempt(t.Context(), server.URL, request{method: http.MethodGet, path: "/", order: 7}); got != want {
-			t.Errorf("read %d: %s, want %s", n, got, want)
-		}
-	}
-}
-
 func TestTally_TimedOutIsNotCut(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(server.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	tr := newTraffic(nil)
-	if _, got := tr.attempt(ctx, server.URL, request{method: http.MethodGet, path: "/"}); got != classTimeout {
-		t.Errorf("%s, want %s", got, classTimeout)
+	tr := newLoad(nil)
+	if _, got := tr.attempt(ctx, server.URL, request{method: http.MethodGet, path: "/"}); got != traffic.TimedOut {
+		t.Errorf("%s, want %s", got, traffic.TimedOut)
 	}
 }
 
@@ -158,28 +141,6 @@ func TestReport_IsOKOnlyWhenCompleteAndNothingFailed(t *testing.T) {
 		if got.OK != c.want || len(got.Checks) != 2 || got.Checks[1].Pass != c.pass {
 			t.Errorf("%+v: %s", c, out.String())
 		}
-	}
-}
-
-func TestBalancer_GivesReadyBackendsInTurn(t *testing.T) {
-	t.Parallel()
-	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	t.Cleanup(up.Close)
-	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
-	t.Cleanup(down.Close)
-	b := newBalancer(t.Context())
-	t.Cleanup(b.close)
-	b.put("a", up.URL)
-	b.put("b", down.URL)
-	b.put("c", up.URL+"/c")
-	if err := until(t.Context(), 10*time.Second, b.allReady(2)); err != nil {
-		t.Fatal(err)
-	}
-	first, _ := b.pick("")
-	second, _ := b.pick("")
-	third, _ := b.pick(second)
-	if first == second || first == down.URL || second == down.URL || third != first {
-		t.Errorf("picked %s, %s, %s", first, second, third)
 	}
 }
 
@@ -263,7 +224,7 @@ func TestDemo_ImportsNothingThatItJudges(t *testing.T) {
 		for _, i := range parsed.Imports {
 			path, _ := strconv.Unquote(i.Path.Value)
 			part, ours := strings.CutPrefix(path, "github.com/quiescehq/quiesce/")
-			if ours && part != "api" && part != "client" {
+			if ours && part != "api" && part != "client" && part != "cluster_test/traffic" {
 				t.Errorf("%s imports %s", file.Name(), path)
 			}
 		}

@@ -20,6 +20,8 @@ import (
 const (
 	keyPrefix = "order:"
 	scanRows  = 1_000
+
+	examplesMax = 5 // of what is odd
 )
 
 // digest is a hash over all rows in the order of their ids, each with its fields in the order of their names.

@@ -14,7 +14,7 @@
 //
 // # Ownership
 //
-// main owns the run. The fleet owns the processes of orders, traffic and direct their workers, the balancer its pollers; each is joined
+// main owns the run. The fleet owns the processes of orders, load and direct their workers, the balancer its pollers; each is joined
 // before main returns, also after a signal. Nodes and servers belong to scripts/cluster.sh.
 //
 // # Time

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/quiescehq/quiesce/cluster_test/traffic"
 )
 
 // What the checks allow. On an idle machine a planned stop takes some 50 ms and a failover about a second (two election timeouts). These
@@ -52,15 +54,15 @@ func (d *demo) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := until(ctx, readyLimit, d.balancer.allReady(ordersCount)); err != nil {
+	if err := until(ctx, readyLimit, d.balancer.AllReady(ordersCount)); err != nil {
 		return err
 	}
 	if err := until(ctx, readyLimit, d.declared); err != nil {
 		return err
 	}
-	d.traffic.start(ctx)
+	d.load.start(ctx)
 	d.direct.start(ctx)
-	return until(ctx, warmLimit, d.served(d.traffic.tally.counts().OK+warmUp))
+	return until(ctx, warmLimit, d.served(d.load.tally.Counts().OK+warmUp))
 }
 
 func appName(n int) string { return fmt.Sprintf("orders-%d", n+1) }
@@ -70,7 +72,7 @@ func (d *demo) startApp(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	d.balancer.put(name, i.base)
+	d.balancer.Put(name, i.base)
 	return nil
 }
 
@@ -84,7 +86,7 @@ func (d *demo) declared(ctx context.Context) string {
 
 func (d *demo) served(ok uint64) func(context.Context) string {
 	return func(context.Context) string {
-		if c := d.traffic.tally.counts(); c.OK < ok {
+		if c := d.load.tally.Counts(); c.OK < ok {
 			return fmt.Sprintf("%d requests served of %d; %v", c.OK, ok, c)
 		}
 		return ""
@@ -93,8 +95,8 @@ func (d *demo) served(ok uint64) func(context.Context) string {
 
 // rollApps restarts the instances as a platform would: signal, wait for the exit, start anew under the same name.
 func (d *demo) rollApps(ctx context.Context) error {
-	before := d.traffic.tally.counts()
-	d.balancer.watch()
+	before := d.load.tally.Counts()
+	d.balancer.Watch()
 	codes := []int{}
 	for n := range ordersCount * rollRounds {
 		name := appName(n % ordersCount)
@@ -106,11 +108,11 @@ func (d *demo) rollApps(ctx context.Context) error {
 		if err := d.startApp(ctx, name); err != nil {
 			return err
 		}
-		if err := until(ctx, readyLimit, d.balancer.allReady(ordersCount)); err != nil {
+		if err := until(ctx, readyLimit, d.balancer.AllReady(ordersCount)); err != nil {
 			return err
 		}
 	}
-	least := d.balancer.leastReady()
+	least := d.balancer.LeastReady()
 	d.report.check("instances restart in order", allZero(codes) && least >= ordersCount-1, "exit codes %v, at least %d of %d ready", codes, least, ordersCount)
 	d.noneLost("rolling restart", before)
 	return nil
@@ -126,14 +128,14 @@ func allZero(codes []int) bool {
 }
 
 // noneLost checks the requests since before: none failed, none met a broken or refused connection.
-func (d *demo) noneLost(during string, before counts) {
-	c := d.traffic.tally.counts().minus(before)
+func (d *demo) noneLost(during string, before traffic.Counts) {
+	c := d.load.tally.Counts().Minus(before)
 	d.report.check("no request lost: "+during, c.OK > 0 && c.Failed+c.Cut+c.Refused+c.Timed == 0, "%v", c)
 }
 
 // stopNode ends the node that leads in order, and starts it again. The script fails unless it exits with 0.
 func (d *demo) stopNode(ctx context.Context) error {
-	before, calls, failed := d.traffic.tally.counts(), d.direct.calls.Load(), d.direct.failed.Load()
+	before, calls, failed := d.load.tally.Counts(), d.direct.calls.Load(), d.direct.failed.Load()
 	gap, err := d.loseLeader(ctx, "planned stop", "term")
 	if err != nil {
 		return err
@@ -274,5 +276,5 @@ func (d *demo) stopMySQL(ctx context.Context) error {
 	if err := d.outage(ctx, "mysql", "MySQL"); err != nil {
 		return err
 	}
-	return until(ctx, warmLimit, d.served(d.traffic.tally.counts().OK+warmUp/4))
+	return until(ctx, warmLimit, d.served(d.load.tally.Counts().OK+warmUp/4))
 }

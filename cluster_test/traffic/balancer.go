@@ -1,4 +1,4 @@
-package main
+package traffic
 
 import (
 	"context"
@@ -14,9 +14,9 @@ const (
 	probeTimeout = time.Second
 )
 
-// balancer is the smallest load balancer that there is: it asks each backend for its readiness and gives the ready ones in turn. It knows
+// Balancer is the smallest load balancer that there is: it asks each backend for its readiness and gives the ready ones in turn. It knows
 // nothing else of them: no retries, no ejection, no warning before a stop.
-type balancer struct {
+type Balancer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	http   *http.Client
@@ -34,20 +34,22 @@ type backend struct {
 	stop       context.CancelFunc
 }
 
-func newBalancer(ctx context.Context) *balancer {
-	b := &balancer{http: &http.Client{Timeout: probeTimeout}}
+// NewBalancer is one without backends. Its pollers end with ctx, or at Close.
+func NewBalancer(ctx context.Context) *Balancer {
+	b := &Balancer{http: &http.Client{Timeout: probeTimeout}}
 	b.ctx, b.cancel = context.WithCancel(ctx)
 	return b
 }
 
-func (b *balancer) close() {
+// Close joins the pollers.
+func (b *Balancer) Close() {
 	b.cancel()
 	b.joined.Wait()
 	b.http.CloseIdleConnections()
 }
 
-// put adds a backend, or replaces the one of that name.
-func (b *balancer) put(name, base string) {
+// Put adds a backend, or replaces the one of that name.
+func (b *Balancer) Put(name, base string) {
 	ctx, stop := context.WithCancel(b.ctx)
 	fresh := &backend{name: name, base: base, stop: stop}
 	b.mu.Lock()
@@ -64,7 +66,7 @@ func (b *balancer) put(name, base string) {
 	b.joined.Go(func() { b.probe(ctx, fresh) })
 }
 
-func (b *balancer) probe(ctx context.Context, to *backend) {
+func (b *Balancer) probe(ctx context.Context, to *backend) {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
 	for {
@@ -81,7 +83,7 @@ func (b *balancer) probe(ctx context.Context, to *backend) {
 	}
 }
 
-func (b *balancer) isReady(ctx context.Context, base string) bool {
+func (b *Balancer) isReady(ctx context.Context, base string) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 	if err != nil {
 		return false
@@ -95,7 +97,7 @@ func (b *balancer) isReady(ctx context.Context, base string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func (b *balancer) readyLocked() (n int) {
+func (b *Balancer) readyLocked() (n int) {
 	for _, one := range b.backends {
 		if one.ready {
 			n++
@@ -104,8 +106,8 @@ func (b *balancer) readyLocked() (n int) {
 	return n
 }
 
-// pick gives the next ready backend, another one than avoid if there is one.
-func (b *balancer) pick(avoid string) (base string, ok bool) {
+// Pick gives the next ready backend, another one than avoid if there is one.
+func (b *Balancer) Pick(avoid string) (base string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range b.backends {
@@ -117,21 +119,22 @@ func (b *balancer) pick(avoid string) (base string, ok bool) {
 	return "", false
 }
 
-// watch begins to note the least number of ready backends anew.
-func (b *balancer) watch() {
+// Watch begins to note the least number of ready backends anew.
+func (b *Balancer) Watch() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.least = b.readyLocked()
 }
 
-func (b *balancer) leastReady() int {
+// LeastReady is the least number of ready backends since the last Watch.
+func (b *Balancer) LeastReady() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.least
 }
 
-// allReady tells what is missing until n backends are ready.
-func (b *balancer) allReady(n int) func(context.Context) string {
+// AllReady tells what is missing until n backends are ready.
+func (b *Balancer) AllReady(n int) func(context.Context) string {
 	return func(context.Context) string {
 		b.mu.Lock()
 		defer b.mu.Unlock()
