@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -89,6 +90,7 @@ type NewCleanup struct {
 	DelayMs  uint64   `cbor:"3,keyasint,omitempty"`
 	DryRun   bool     `cbor:"4,keyasint,omitempty"`
 	Reason   string   `cbor:"5,keyasint,omitempty"`
+	WallMs   uint64   `cbor:"6,keyasint,omitempty"` // when it was asked, to be shown only
 }
 
 func (NewCleanup) kind() Kind { return kindNewCleanup }
@@ -106,7 +108,14 @@ func (c NewCleanup) apply(s *State) Result {
 	if !ok {
 		return refuse(CodeCleanupsFull, "as many cleanups are under way as may be")
 	}
+	s.auditCleanup("cleanups.new", v, c.WallMs, c.Reason)
 	return Result{Cleanup: &CleanupResult{ID: v.ID, State: v.State}}
+}
+
+// auditCleanup records what an operator wished of the keys of a target.
+func (s *State) auditCleanup(action string, v Cleanup, wallMs uint64, reason string) {
+	s.audit(Act{WallMs: wallMs, Action: action, Subject: fmt.Sprint("cleanup ", v.ID), Reason: reason,
+		Details: []string{v.Target + ": " + strings.Join(v.Patterns, " ")}})
 }
 
 // addCleanup forgets the oldest that has ended when there are too many.
@@ -242,6 +251,7 @@ func (c CheckpointCleanup) apply(s *State) Result {
 type CancelCleanup struct {
 	ID     uint64 `cbor:"1,keyasint"`
 	Reason string `cbor:"2,keyasint,omitempty"`
+	WallMs uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 func (CancelCleanup) kind() Kind { return kindCancelCleanup }
@@ -256,6 +266,7 @@ func (c CancelCleanup) apply(s *State) Result {
 	case v.State.ended():
 		return refuse(CodeCleanupEnded, "the cleanup is "+string(v.State))
 	}
+	s.auditCleanup("cleanups.cancel", v, c.WallMs, clip(c.Reason, ReasonBytesMax))
 	v.State, v.Why = CleanupCancelled, clip(c.Reason, ReasonBytesMax)
 	s.putCleanup(v)
 	return Result{Cleanup: &CleanupResult{ID: v.ID, State: v.State}}

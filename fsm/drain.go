@@ -11,6 +11,7 @@ type DrainInstance struct {
 	Intent      string `cbor:"3,keyasint"`
 	Reason      string `cbor:"4,keyasint,omitempty"`
 	KillInMs    uint64 `cbor:"5,keyasint,omitempty"` // the platform has signalled and kills it then
+	WallMs      uint64 `cbor:"6,keyasint,omitempty"` // when it was asked, to be shown only
 
 	plan uint64 // that asks; never in the log
 }
@@ -24,6 +25,9 @@ func (c DrainInstance) apply(s *State) Result {
 	v, code := s.liveInstance(c.ID, c.Incarnation)
 	if code != "" {
 		return refuseInstance(code)
+	}
+	if c.Incarnation == 0 {
+		s.auditInstance("instances.drain", v, c.WallMs, c.Reason)
 	}
 	return s.instanceResult(s.askDrain(v, c))
 }
@@ -141,7 +145,9 @@ func (s *State) grantQueued(service string) {
 // UndoDrain takes a drain back, until the point of no return.
 type UndoDrain struct {
 	ID          string `cbor:"1,keyasint"`
-	Incarnation uint64 `cbor:"2,keyasint,omitempty"`
+	Incarnation uint64 `cbor:"2,keyasint,omitempty"` // 0: an operator's wish
+	Reason      string `cbor:"3,keyasint,omitempty"`
+	WallMs      uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 func (UndoDrain) kind() Kind { return kindUndoDrain }
@@ -149,6 +155,8 @@ func (UndoDrain) kind() Kind { return kindUndoDrain }
 func (c UndoDrain) apply(s *State) Result {
 	v, code := s.liveInstance(c.ID, c.Incarnation)
 	switch {
+	case len(c.Reason) > ReasonBytesMax:
+		return refuse(CodeInvalid, "the reason is too long")
 	case code != "":
 		return refuseInstance(code)
 	case v.State != InstanceQueued && v.State != InstanceDraining && v.State != InstanceDrained:
@@ -157,6 +165,9 @@ func (c UndoDrain) apply(s *State) Result {
 		return refuse(CodeNotUndoable, "its platform has signalled it and will kill it")
 	case !v.undoable():
 		return refuse(CodeNotUndoable, "it has given its locks back: the point of no return is behind it")
+	}
+	if c.Incarnation == 0 {
+		s.auditInstance("instances.undo", v, c.WallMs, c.Reason)
 	}
 	return s.instanceResult(s.reconsidered(s.undo(v)))
 }
@@ -180,4 +191,9 @@ func (s *State) undo(v Instance) Instance {
 		return s.moveInstance(v, InstancePaused)
 	}
 	return s.backInService(v)
+}
+
+// auditInstance records what an operator wished of an instance.
+func (s *State) auditInstance(action string, v Instance, wallMs uint64, reason string) {
+	s.audit(Act{WallMs: wallMs, Action: action, Subject: v.Service + "/" + v.Name, Reason: reason, Details: []string{"instance " + v.ID + ", " + string(v.State)}})
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Plans stop or restart whole services, a few instances at a time. They live in the state alone: what an instance does moves its plan on
@@ -120,6 +121,8 @@ type PlanResult struct {
 type NewPlan struct {
 	Rules PlanRules `cbor:"1,keyasint"`
 	Start bool      `cbor:"2,keyasint,omitempty"`
+
+	WallMs uint64 `cbor:"3,keyasint,omitempty"` // when it was asked, to be shown only
 }
 
 func (NewPlan) kind() Kind { return kindNewPlan }
@@ -140,9 +143,16 @@ func (c NewPlan) apply(s *State) Result {
 	p.ID, p.CreatedAt = s.nextToken(), s.counters.Now
 	s.putPlan(p)
 	if c.Start {
+		s.auditPlan("plans.start", p, c.WallMs, p.Rules.Reason)
 		p = s.startPlan(p)
 	}
 	return planResult(p)
+}
+
+// auditPlan records what an operator wished of a plan.
+func (s *State) auditPlan(action string, p Plan, wallMs uint64, reason string) {
+	s.audit(Act{WallMs: wallMs, Action: action, Subject: fmt.Sprint("plan ", p.ID), Reason: reason,
+		Details: []string{p.Rules.Intent + " of " + strings.Join(p.Rules.Services, ", ")}})
 }
 
 func planResult(p Plan) Result { return Result{Plan: &PlanResult{ID: p.ID, State: p.State}} }
@@ -248,7 +258,8 @@ func (s *State) liftedByPlan(service string) bool {
 
 // StartPlan starts a draft.
 type StartPlan struct {
-	ID uint64 `cbor:"1,keyasint"`
+	ID     uint64 `cbor:"1,keyasint"`
+	WallMs uint64 `cbor:"2,keyasint,omitempty"`
 }
 
 func (StartPlan) kind() Kind { return kindStartPlan }
@@ -266,6 +277,7 @@ func (c StartPlan) apply(s *State) Result {
 	if r := s.startable(p); r.Refused() {
 		return r
 	}
+	s.auditPlan("plans.start", p, c.WallMs, p.Rules.Reason)
 	return planResult(s.startPlan(p))
 }
 
@@ -305,12 +317,14 @@ func (s *State) planReconsidered(p Plan) Plan {
 type PausePlan struct {
 	ID     uint64 `cbor:"1,keyasint"`
 	Reason string `cbor:"2,keyasint,omitempty"`
+	WallMs uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 func (PausePlan) kind() Kind { return kindPausePlan }
 
 func (c PausePlan) apply(s *State) Result {
 	p, ok := s.plans.get(c.ID)
+	c.Reason = clip(c.Reason, ReasonBytesMax)
 	switch {
 	case !ok:
 		return refuse(CodePlanNotFound, "no such plan")
@@ -319,19 +333,23 @@ func (c PausePlan) apply(s *State) Result {
 	case p.State != PlanRunning:
 		return refuse(CodePlanState, "the plan is "+string(p.State))
 	}
-	p.State, p.Why = PlanPaused, clip(c.Reason, ReasonBytesMax)
+	s.auditPlan("plans.pause", p, c.WallMs, c.Reason)
+	p.State, p.Why = PlanPaused, c.Reason
 	return planResult(s.planReconsidered(s.withdraw(p, false)))
 }
 
 // ResumePlan lets a paused plan go on.
 type ResumePlan struct {
-	ID uint64 `cbor:"1,keyasint"`
+	ID     uint64 `cbor:"1,keyasint"`
+	Reason string `cbor:"2,keyasint,omitempty"`
+	WallMs uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 func (ResumePlan) kind() Kind { return kindResumePlan }
 
 func (c ResumePlan) apply(s *State) Result {
 	p, ok := s.plans.get(c.ID)
+	c.Reason = clip(c.Reason, ReasonBytesMax)
 	switch {
 	case !ok:
 		return refuse(CodePlanNotFound, "no such plan")
@@ -340,6 +358,7 @@ func (c ResumePlan) apply(s *State) Result {
 	case p.State != PlanPaused:
 		return refuse(CodePlanState, "the plan is "+string(p.State))
 	}
+	s.auditPlan("plans.resume", p, c.WallMs, c.Reason)
 	p.State, p.Why = PlanRunning, ""
 	s.putPlan(p)
 	return planResult(s.planReconsidered(p))
@@ -350,12 +369,14 @@ type CancelPlan struct {
 	ID     uint64 `cbor:"1,keyasint"`
 	Reason string `cbor:"2,keyasint,omitempty"`
 	Failed bool   `cbor:"3,keyasint,omitempty"` // because a check failed
+	WallMs uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 func (CancelPlan) kind() Kind { return kindCancelPlan }
 
 func (c CancelPlan) apply(s *State) Result {
 	p, ok := s.plans.get(c.ID)
+	c.Reason = clip(c.Reason, ReasonBytesMax)
 	to := PlanCancelled
 	if c.Failed {
 		to = PlanFailed
@@ -368,7 +389,8 @@ func (c CancelPlan) apply(s *State) Result {
 	case p.State.ended():
 		return refuse(CodePlanState, "the plan is "+string(p.State))
 	}
-	return planResult(s.endPlan(s.withdraw(p, true), to, clip(c.Reason, ReasonBytesMax)))
+	s.auditPlan("plans.cancel", p, c.WallMs, c.Reason)
+	return planResult(s.endPlan(s.withdraw(p, true), to, c.Reason))
 }
 
 // withdraw takes back what the plan asked for and was not granted; all also what can be undone. The plan is stored.

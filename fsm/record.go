@@ -49,7 +49,7 @@ func (s *State) recordOverdraft(service string) {
 func (s *State) recordUndo(service string) { s.record(service, func(r *Record) { r.Undone++ }) }
 
 func (s *State) recordEnd(v Instance, to InstanceState) {
-	if to == InstanceLeft && v.GrantedAt == 0 {
+	if to == InstanceLeft && v.Grant == 0 {
 		return
 	}
 	s.record(v.Service, func(r *Record) {

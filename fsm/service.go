@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 )
@@ -78,6 +79,7 @@ type PutService struct {
 	ReadOnly              Switch          `cbor:"12,keyasint,omitempty"`
 	Freeze                Switch          `cbor:"13,keyasint,omitempty"`
 	Cleanup               *ServiceCleanup `cbor:"14,keyasint,omitempty"`
+	WallMs                uint64          `cbor:"15,keyasint,omitempty"` // when it was asked, to be shown only
 }
 
 func (PutService) kind() Kind { return kindPutService }
@@ -99,6 +101,8 @@ func (c PutService) apply(s *State) Result {
 	if known && reflect.DeepEqual(v, old) {
 		return Result{Service: &ServiceResult{Name: old.Name, Version: old.Version}}
 	}
+	s.auditSwitch("read_only", c, old.ReadOnly, v.ReadOnly)
+	s.auditSwitch("freeze", c, old.Freeze, v.Freeze)
 	v.Version, v.Index = old.Version+1, s.nextRevision()
 	s.services.set(c.Name, v)
 	if s.members.count(c.Name) > 0 {
@@ -106,6 +110,13 @@ func (c PutService) apply(s *State) Result {
 	}
 	s.reconsider(c.Name)
 	return Result{Service: &ServiceResult{Name: v.Name, Version: v.Version}}
+}
+
+// auditSwitch records what an operator switched.
+func (s *State) auditSwitch(name string, c PutService, was, is bool) {
+	if was != is {
+		s.audit(Act{WallMs: c.WallMs, Action: "services." + name, Subject: c.Name, Details: []string{fmt.Sprint(is)}})
+	}
 }
 
 // service is what the command makes of the old one.

@@ -76,6 +76,7 @@ type PauseInstance struct {
 	Incarnation uint64 `cbor:"2,keyasint,omitempty"` // 0: an operator's wish
 	Force       bool   `cbor:"3,keyasint,omitempty"`
 	Reason      string `cbor:"4,keyasint,omitempty"`
+	WallMs      uint64 `cbor:"5,keyasint,omitempty"` // when it was asked, to be shown only
 }
 
 func (PauseInstance) kind() Kind { return kindPauseInstance }
@@ -100,6 +101,9 @@ func (c PauseInstance) apply(s *State) Result {
 		}
 		s.recordOverdraft(v.Service)
 	}
+	if c.Incarnation == 0 {
+		s.auditInstance("instances.pause", v, c.WallMs, c.Reason)
+	}
 	v.Reason, v.From = c.Reason, v.State
 	return s.instanceResult(s.moveInstance(v, InstancePaused))
 }
@@ -107,7 +111,9 @@ func (c PauseInstance) apply(s *State) Result {
 // ResumeInstance ends a pause.
 type ResumeInstance struct {
 	ID          string `cbor:"1,keyasint"`
-	Incarnation uint64 `cbor:"2,keyasint,omitempty"`
+	Incarnation uint64 `cbor:"2,keyasint,omitempty"` // 0: an operator's wish
+	Reason      string `cbor:"3,keyasint,omitempty"`
+	WallMs      uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 func (ResumeInstance) kind() Kind { return kindResumeInstance }
@@ -115,12 +121,17 @@ func (ResumeInstance) kind() Kind { return kindResumeInstance }
 func (c ResumeInstance) apply(s *State) Result {
 	v, code := s.liveInstance(c.ID, c.Incarnation)
 	switch {
+	case len(c.Reason) > ReasonBytesMax:
+		return refuse(CodeInvalid, "the reason is too long")
 	case code != "":
 		return refuseInstance(code)
 	case v.State == InstanceReady || v.State == InstanceRegistered:
 		return s.instanceResult(v)
 	case v.State != InstancePaused:
 		return refuse(CodeInstanceState, "the instance is not paused")
+	}
+	if c.Incarnation == 0 {
+		s.auditInstance("instances.resume", v, c.WallMs, c.Reason)
 	}
 	return s.instanceResult(s.reconsidered(s.backInService(v)))
 }

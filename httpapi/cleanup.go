@@ -24,7 +24,7 @@ func (s *Server) newCleanup() operation[api.NewCleanup, api.CleanupID] {
 			if err := s.knownTarget(ctx, b.Target); err != nil {
 				return nil, err
 			}
-			return fsm.NewCleanup{Target: b.Target, Patterns: b.Patterns, DelayMs: b.DelayMs, DryRun: b.DryRun, Reason: b.Reason}, nil
+			return fsm.NewCleanup{Target: b.Target, Patterns: b.Patterns, DelayMs: b.DelayMs, DryRun: b.DryRun, Reason: b.Reason, WallMs: wallMs()}, nil
 		},
 		answer: func(r fsm.Result) (api.CleanupID, int) { return api.CleanupID{ID: r.Cleanup.ID}, http.StatusOK },
 	}
@@ -75,7 +75,7 @@ func (s *Server) cancelCleanup() operation[nothing, nothing] {
 			if p != nil {
 				return nil, p
 			}
-			return fsm.CancelCleanup{ID: id}, nil
+			return fsm.CancelCleanup{ID: id, WallMs: wallMs()}, nil
 		},
 	}
 }

@@ -130,22 +130,22 @@ func drainInstance(_ context.Context, id string, b *api.DrainInstance) (fsm.Comm
 	if p := checkReason(b.Reason); p != nil {
 		return nil, p
 	}
-	return fsm.DrainInstance{ID: id, Incarnation: b.Incarnation, Intent: b.Intent, Reason: b.Reason, KillInMs: b.KillInMs}, nil
+	return fsm.DrainInstance{ID: id, Incarnation: b.Incarnation, Intent: b.Intent, Reason: b.Reason, KillInMs: b.KillInMs, WallMs: wallMs()}, nil
 }
 
 func pauseInstance(_ context.Context, id string, b *api.InstanceWish) (fsm.Command, error) {
 	if p := checkReason(b.Reason); p != nil {
 		return nil, p
 	}
-	return fsm.PauseInstance{ID: id, Incarnation: b.Incarnation, Force: b.Force, Reason: b.Reason}, nil
+	return fsm.PauseInstance{ID: id, Incarnation: b.Incarnation, Force: b.Force, Reason: b.Reason, WallMs: wallMs()}, nil
 }
 
 func resumeInstance(_ context.Context, id string, b *api.InstanceWish) (fsm.Command, error) {
-	return fsm.ResumeInstance{ID: id, Incarnation: b.Incarnation}, unforced(b)
+	return fsm.ResumeInstance{ID: id, Incarnation: b.Incarnation, Reason: b.Reason, WallMs: wallMs()}, unforced(b)
 }
 
 func undoDrain(_ context.Context, id string, b *api.InstanceWish) (fsm.Command, error) {
-	return fsm.UndoDrain{ID: id, Incarnation: b.Incarnation}, unforced(b)
+	return fsm.UndoDrain{ID: id, Incarnation: b.Incarnation, Reason: b.Reason, WallMs: wallMs()}, unforced(b)
 }
 
 func unforced(b *api.InstanceWish) error {

@@ -19,7 +19,7 @@ func (s *Server) newPlanOp() operation[api.NewPlan, api.PlanStatus] {
 			if p != nil {
 				return nil, p
 			}
-			return fsm.NewPlan{Rules: rules, Start: c.body.Start}, nil
+			return fsm.NewPlan{Rules: rules, Start: c.body.Start, WallMs: wallMs()}, nil
 		},
 		answer: planStatus,
 	}
@@ -120,16 +120,20 @@ func number(id string) (uint64, *refusal) {
 	return n, nil
 }
 
-func startPlan(id uint64, _ *api.PlanWish) fsm.Command { return fsm.StartPlan{ID: id} }
-
-func pausePlan(id uint64, b *api.PlanWish) fsm.Command {
-	return fsm.PausePlan{ID: id, Reason: b.Reason}
+func startPlan(id uint64, _ *api.PlanWish) fsm.Command {
+	return fsm.StartPlan{ID: id, WallMs: wallMs()}
 }
 
-func resumePlan(id uint64, _ *api.PlanWish) fsm.Command { return fsm.ResumePlan{ID: id} }
+func pausePlan(id uint64, b *api.PlanWish) fsm.Command {
+	return fsm.PausePlan{ID: id, Reason: b.Reason, WallMs: wallMs()}
+}
+
+func resumePlan(id uint64, b *api.PlanWish) fsm.Command {
+	return fsm.ResumePlan{ID: id, Reason: b.Reason, WallMs: wallMs()}
+}
 
 func cancelPlan(id uint64, b *api.PlanWish) fsm.Command {
-	return fsm.CancelPlan{ID: id, Reason: b.Reason, Failed: b.Failed}
+	return fsm.CancelPlan{ID: id, Reason: b.Reason, Failed: b.Failed, WallMs: wallMs()}
 }
 
 type planListing struct {

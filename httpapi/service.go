@@ -19,7 +19,7 @@ func (s *Server) putService() operation[api.PutService, api.ServiceVersion] {
 			out := fsm.PutService{Name: c.subject, IfVersion: c.ifMatch, Replicas: b.Replicas, MaxUnavailable: b.MaxUnavailable,
 				MaxUnavailablePercent: b.MaxUnavailablePercent, MinAvailable: b.MinAvailable, MinAvailablePercent: b.MinAvailablePercent,
 				SettleMs: b.SettleMs, RestartHoldMs: b.RestartHoldMs, LostHoldMs: b.LostHoldMs, DependsOn: b.DependsOn,
-				ReadOnly: switchOf(b.ReadOnly), Freeze: switchOf(b.Freeze)}
+				ReadOnly: switchOf(b.ReadOnly), Freeze: switchOf(b.Freeze), WallMs: wallMs()}
 			if b.Cleanup != nil {
 				if err := s.knownTarget(ctx, b.Cleanup.Target); err != nil {
 					return nil, err
