@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,14 +119,17 @@ func (a *App) ReadOnly() bool { return a.readOnly() }
 
 func (a *App) readOnly() bool { return a.writesNo.Load() }
 
-// Counter adds a number that is reported to the coordinator while the instance stops, such as keys that are not flushed. At most 13
-// count; read must not block.
+// Counter adds a number that is reported to the coordinator, such as keys that are not flushed: with every keepalive, and while the
+// instance stops, in its history. Names have up to 64 visible ASCII characters. At most 13 count; read must not block.
 func (a *App) Counter(name string, read func() uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.counters) < countersMax {
-		a.counters = append(a.counters, counter{name: name, read: read})
+	visible := func(r rune) bool { return r > ' ' && r <= '~' }
+	if len(a.counters) >= countersMax || name == "" || len(name) > api.IDBytesMax || strings.TrimFunc(name, visible) != "" {
+		a.log.Error("a counter will not be reported: there are too many, or its name is not valid", "counter", name)
+		return
 	}
+	a.counters = append(a.counters, counter{name: name, read: read})
 }
 
 // lockLease is the instance's own lease: what it locks belongs to that.

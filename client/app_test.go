@@ -15,6 +15,17 @@ import (
 	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
+// start makes a coordinator whose service orders lets instances go one at a time, without waiting for any to settle.
+func start(t *testing.T, opts ...quiescetest.Option) (*quiescetest.Coordinator, string) {
+	t.Helper()
+	coordinator, addr := quiescetest.Start(t, opts...)
+	at := uint64(0)
+	if err := coordinator.PutService("orders", api.PutService{MaxUnavailable: 1, SettleMs: &at, RestartHoldMs: &at, LostHoldMs: &at}); err != nil {
+		t.Fatal(err)
+	}
+	return coordinator, addr
+}
+
 // join makes an instance with the shortest grace.
 func join(t *testing.T, addr string, opts ...Option) *App {
 	t.Helper()
@@ -47,7 +58,7 @@ func exitCode(t *testing.T, code <-chan int) int {
 
 func TestApp_ReadyIsToldToTheCoordinator(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	app := join(t, addr)
 	if w := probe(app.Readiness()); w != http.StatusServiceUnavailable {
 		t.Errorf("readiness before Ready is %d", w)
@@ -67,7 +78,7 @@ func probe(h http.Handler) int {
 
 func TestApp_OperatorsDrainTakesTheSamePath(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	app := join(t, addr)
 	code := run(app)
 	eventually(t, "ready", func() bool { return coordinator.Instances()[0].State == api.StateReady })
@@ -89,7 +100,7 @@ func TestApp_OperatorsDrainTakesTheSamePath(t *testing.T) {
 
 func TestApp_FencedInstanceRefusesAndExitsWithLeftovers(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	app := join(t, addr)
 	lock, err := app.Lock(within(t, 10*time.Second), "a")
 	if err != nil {
@@ -111,7 +122,7 @@ func TestApp_FencedInstanceRefusesAndExitsWithLeftovers(t *testing.T) {
 
 func TestApp_LocksAreGivenBackAfterTheFlushNewestFirst(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	app := join(t, addr)
 	for _, name := range []string{"a", "b", "c"} {
 		if _, err := app.Lock(within(t, 10*time.Second), name); err != nil {
@@ -158,7 +169,7 @@ func TestApp_WhatAFlushCannotSaveIsAnExitCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			coordinator, addr := quiescetest.Start(t)
+			coordinator, addr := start(t)
 			app := join(t, addr)
 			other := make(chan struct{})
 			app.Flush(name, task)
@@ -178,7 +189,7 @@ func TestApp_WhatAFlushCannotSaveIsAnExitCode(t *testing.T) {
 
 func TestApp_SlowRequestIsCancelledAndAnswered(t *testing.T) {
 	t.Parallel()
-	_, addr := quiescetest.Start(t)
+	_, addr := start(t)
 	app := join(t, addr)
 	began := make(chan struct{})
 	handler := app.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +224,7 @@ func TestApp_SlowRequestIsCancelledAndAnswered(t *testing.T) {
 
 func TestApp_SilentConnectionDoesNotHoldUpTheClose(t *testing.T) {
 	t.Parallel()
-	_, addr := quiescetest.Start(t)
+	_, addr := start(t)
 	app := join(t, addr, Grace(GraceDefault)) // the phase may take 2 s, and http.Server alone would want 5
 	connected := make(chan struct{}, 1)
 	listening := make(chan string, 1)
@@ -239,7 +250,7 @@ func TestJoin_CoordinatorThatIsDown(t *testing.T) {
 	t.Parallel()
 	t.Run("is tolerated, and found later", func(t *testing.T) {
 		t.Parallel()
-		coordinator, addr := quiescetest.Start(t)
+		coordinator, addr := start(t)
 		coordinator.Hang()
 		app := join(t, addr)
 		if _, err := app.Lock(t.Context(), "a"); !errors.Is(err, ErrNotRegistered) {

@@ -43,7 +43,3 @@ func (c *connections) read() []api.SourceConnections {
 	}
 	return all
 }
-
-func sameConnections(a, b []api.SourceConnections) bool {
-	return slices.EqualFunc(a, b, func(a, b api.SourceConnections) bool { return a.Source == b.Source && slices.Equal(a.IDs, b.IDs) })
-}

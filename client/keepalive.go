@@ -22,7 +22,6 @@ const (
 type parking struct {
 	failed bool // the last one: the next one is answered at once
 	early  int  // answers in a row that came before their time
-	told   []api.SourceConnections
 }
 
 var errNudged = errors.New("client: there is something to tell")
@@ -115,9 +114,6 @@ func (m *member) keepalive(ctx context.Context) (next time.Duration, err error) 
 		return jittered(min(l.ttl/keepalivesPerTTL, backoffMax)), err
 	}
 	m.app.client.renewed(l.renew(rep.sent, time.Duration(got.DeadlineInMs)*time.Millisecond, got.Revoked))
-	if body.Connections != nil {
-		p.told = body.Connections
-	}
 	return p.after(wait, time.Since(rep.sent), m.hear(rep.sent, got), l.ttl), nil
 }
 
@@ -155,9 +151,7 @@ func (m *member) interruptible(parent context.Context) (ctx context.Context, don
 // keepaliveBody is what a keepalive says, but for how long it waits.
 func (m *member) keepaliveBody() (path string, body api.KeepaliveInstance) {
 	body.Counters = m.app.readCounters()
-	if open := m.app.connections.read(); !sameConnections(open, m.parking.told) {
-		body.Connections = open
-	}
+	body.Connections = m.app.connections.read() // always: the coordinator knows what is new, and what it could not log
 	path, body.Incarnation = m.address("keepalive")
 	m.mu.Lock()
 	defer m.mu.Unlock()

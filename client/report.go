@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"net/http"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -113,11 +115,23 @@ func (r *reporter) send(ctx context.Context, p Phase, counters map[string]uint64
 		}
 	}
 	left, version := leftovers.unreported()
-	err := m.report(ctx, api.ReportPhase{Phase: string(p), Counters: counters, Leftovers: left})
+	body := api.ReportPhase{Phase: string(p), Counters: counters, Leftovers: left}
+	err := m.report(ctx, body)
+	if left != nil && len(left.Keys) > 0 && saysInvalid(err) { // such as a mapping that was never declared
+		r.drain.app.log.Error("the coordinator does not take the rows that are left over", "error", err)
+		body.Leftovers = &api.Leftovers{Notes: left.Notes}
+		err = m.report(ctx, body)
+	}
 	if err == nil {
 		leftovers.reported(version)
 	}
 	return err
+}
+
+// saysInvalid tells whether an answer blames what was said.
+func saysInvalid(err error) bool {
+	refused := (*Error)(nil)
+	return errors.As(err, &refused) && (refused.Status == http.StatusUnprocessableEntity || refused.Code == api.CodeMappingNotFound)
 }
 
 // finish waits for the reports that are queued, as long as ctx allows. Nothing may be added afterwards.

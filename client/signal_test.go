@@ -12,11 +12,10 @@ import (
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
-	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
 func TestRun_SIGTERMUnderLoadCutsAndRefusesNothing(t *testing.T) {
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	first, second := startChild(t, roleApp, "first", addr), startChild(t, roleApp, "second", addr)
 	l := startLoad(t, first.addr, second.addr)
 	for round := range 3 {
@@ -35,7 +34,7 @@ func TestRun_SIGTERMUnderLoadCutsAndRefusesNothing(t *testing.T) {
 		l.ok.Store(int64(500 * (round + 1)))
 	}
 	gone := coordinator.Instances()[0]
-	want := []string{"lameduck", "reject", "flush", "locks", "close", "leave"}
+	want := []string{"lameduck", "reject", "consumers", "transactions", "flush", "locks", "close", "leave"}
 	if phases := slices.Compact(gone.Phases); gone.State != api.StateLeft || !slices.Equal(phases, want) || gone.Overdraft {
 		t.Errorf("the coordinator saw %+v, want state left after %v", gone, want)
 	}
@@ -67,7 +66,7 @@ func TestRun_SecondSignalEndsItAtOnce(t *testing.T) {
 	}{{"SIGTERM", syscall.SIGTERM, 143}, {"SIGINT", syscall.SIGINT, 130}} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			coordinator, addr := quiescetest.Start(t)
+			coordinator, addr := start(t)
 			c := startChild(t, roleStuck, "stuck", addr)
 			conn := sendStuck(t, c.addr)
 			defer conn.Close()
@@ -100,7 +99,7 @@ func sendStuck(t *testing.T, addr string) net.Conn {
 
 func TestRun_WorkThatNeverEndsIsLeftOverWithinTheGrace(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	c := startChild(t, roleStuck, "stuck", addr)
 	conn := sendStuck(t, c.addr)
 	defer conn.Close()
@@ -130,7 +129,7 @@ func TestRun_WithoutCoordinatorStartsServesAndLeaves(t *testing.T) {
 
 func TestRun_CoordinatorThatHangsDoesNotHoldUpTheDrain(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	c := startChild(t, roleApp, "hung", addr)
 	coordinator.Hang()
 	c.signal(syscall.SIGTERM)
@@ -141,7 +140,7 @@ func TestRun_CoordinatorThatHangsDoesNotHoldUpTheDrain(t *testing.T) {
 
 func TestRun_TwoAtOnceLeaveOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	coordinator, addr := quiescetest.Start(t)
+	coordinator, addr := start(t)
 	first, second := startChild(t, roleApp, "first", addr), startChild(t, roleApp, "second", addr)
 	eventually(t, "both are ready", func() bool {
 		all := coordinator.Instances()

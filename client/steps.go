@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -34,10 +35,13 @@ func (d *drain) reject(ctx context.Context) (int, error) {
 	if slow == 0 || d.ctx.Err() != nil {
 		return 0, nil
 	}
-	a.log.Warn("cancelling slow requests", "in_flight", slow)
+	a.log.Warn("cancelling slow requests", "in_flight", slow, "routes", a.gate.visits.list())
 	a.gate.cancel(d.why)
 	d.servers.hasten(time.Now().Add(limit / phaseMargin))
-	return int(a.gate.wait(ctx)), nil
+	if left := a.gate.wait(ctx); left > 0 {
+		return int(left), errors.New(strings.Join(a.gate.visits.list(), "; "))
+	}
+	return 0, nil
 }
 
 func (d *drain) endBackground(ctx context.Context) (int, error) {
