@@ -81,7 +81,7 @@ func (r *drainRun) run(ctx context.Context, id string) error {
 		defer cancel()
 	}
 	f := &drainFollow{run: r, id: id}
-	err := follow(ctx, r.cli, question{instancePath(id), queuePark}, r.cli.say, func(i api.Instance) uint64 { return i.Index }, f.see)
+	err := follow(ctx, r.cli, instancePath(id), r.cli.say, f.see)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &exitError{exitNotInTime, fmt.Errorf("%s is not over within %s: it is %s and goes on; quiesce undo %s takes it back", id, r.within, f.last, id)}
@@ -125,9 +125,6 @@ func blockersOf(blockers []api.Blocker) []string {
 	}
 	return parts
 }
-
-// queuePark is short: a place in the queue changes with other instances, not with this one.
-const queuePark = 2 * time.Second
 
 // drainFollow reads a drain until it is over.
 type drainFollow struct {

@@ -6,100 +6,54 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
-	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/client"
 )
 
-const (
-	// askPause is the least time between two questions, whatever the answers say.
-	askPause = 100 * time.Millisecond
-	// lostPause is the time between two rounds of attempts at a cluster that does not answer.
-	lostPause = time.Second
-)
+// askEvery is the time between two questions. Each is answered at once: what a person follows, such as a place in the queue or the time that
+// is left, changes without the thing itself being changed.
+const askEvery = 500 * time.Millisecond
 
-// follow reads what is at a path, and again whenever it has changed or park is over, until see has seen enough or ctx ends. index tells
-// the revision that an answer shows. A cluster that answered once and falls silent is waited for, and say tells so: nodes and leaders may
-// go meanwhile.
-func follow[T any](ctx context.Context, c *cli, q question, say func(string), index func(T) uint64, see func(T) (enough bool, err error)) error {
-	cl, err := client.New(client.Config{Addrs: c.addrs, RequestTimeout: q.park + min(attemptMax, c.timeout), RetryFor: c.timeout})
+// follow reads what is at a path again and again, until see has seen enough or ctx ends. A cluster that answered once and falls silent is
+// waited for, and say tells so: nodes and leaders may go meanwhile.
+func follow[T any](ctx context.Context, c *cli, path string, say func(string), see func(T) (enough bool, err error)) error {
+	cl, err := c.client()
 	if err != nil {
-		return usage("%w", err)
+		return err
 	}
 	defer cl.Close()
-	f := follower{question: q, say: say}
+	seen, lost := false, false
 	for {
-		asked := time.Now()
+		next := time.Now().Add(askEvery)
 		var now T
-		switch err := cl.Call(ctx, http.MethodGet, f.next(), nil, &now); {
+		err := cl.Call(ctx, http.MethodGet, path, nil, &now)
+		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			f.heardAgain(index(now))
+			if lost {
+				say("the cluster answers again")
+			}
+			seen, lost = true, false
 			if enough, err := see(now); enough || err != nil {
 				return err
 			}
-		case !f.maySee(err):
+		case !seen || !silent(err):
+			return err
+		case !lost:
+			lost = true
+			say("the cluster does not answer, and is asked again; what was begun goes on")
+		}
+		if err := pauseUntil(ctx, next); err != nil {
 			return err
 		}
-		if err := pauseUntil(ctx, asked.Add(f.pause())); err != nil {
-			return err
-		}
 	}
 }
 
-// question is what is asked again and again, and how long a node may hold it.
-type question struct {
-	path string
-	park time.Duration
-}
-
-// follower is how far a follow is.
-type follower struct {
-	question
-	say   func(string)
-	index uint64 // that was seen last
-	seen  bool
-	lost  bool // the cluster is silent, and that was told
-}
-
-func (f *follower) next() string {
-	if f.index == 0 {
-		return f.path
-	}
-	return withQuery(f.path, url.Values{"index": {fmt.Sprint(f.index)}, "wait_ms": {fmt.Sprint(f.park.Milliseconds())}})
-}
-
-func (f *follower) heardAgain(index uint64) {
-	if f.lost {
-		f.say("the cluster answers again")
-	}
-	f.index, f.seen, f.lost = index, true, false
-}
-
-// maySee tells whether another question may be answered.
-func (f *follower) maySee(err error) bool {
-	if refusedWith(err, api.CodeIndexAhead) { // restored from a backup, or a node that lags
-		f.index = 0
-		return f.seen
-	}
-	if !f.seen || !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrOutcomeUnknown) {
-		return false
-	}
-	if !f.lost {
-		f.say("the cluster does not answer, and is asked again; what was begun goes on")
-	}
-	f.lost = true
-	return true
-}
-
-func (f *follower) pause() time.Duration {
-	if f.lost {
-		return lostPause
-	}
-	return askPause
+// silent tells whether an error says nothing of the thing itself.
+func silent(err error) bool {
+	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrOutcomeUnknown)
 }
 
 func pauseUntil(ctx context.Context, t time.Time) error {

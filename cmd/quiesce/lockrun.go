@@ -139,16 +139,21 @@ func (r *lockRun) check() error {
 }
 
 // find looks for the command's program before anybody waits for its lock.
-func (r *lockRun) find() error {
-	path, err := exec.LookPath(r.command[0])
+func (r *lockRun) find() (err error) {
+	r.path, err = programOf(r.command[0])
+	return err
+}
+
+// programOf finds a command's program, or says with which exit code it is not to be had.
+func programOf(name string) (string, error) {
+	path, err := exec.LookPath(name)
 	switch {
 	case err == nil:
-		r.path = path
-		return nil
+		return path, nil
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return &exitError{guard.CodeNotFound, fmt.Errorf("%s: no such command", r.command[0])}
+		return "", &exitError{guard.CodeNotFound, fmt.Errorf("%s: no such command", name)}
 	}
-	return &exitError{guard.CodeCannotRun, err}
+	return "", &exitError{guard.CodeCannotRun, err}
 }
 
 func (r *lockRun) want() []client.Want {
@@ -175,7 +180,7 @@ func (r *lockRun) options() []client.LockOption {
 
 // run is the whole of it.
 func (r *lockRun) run(ctx context.Context) error {
-	signals := catch()
+	signals := catch(passedOn)
 	defer signals.stop()
 	cl, err := r.cli.client()
 	if err != nil {

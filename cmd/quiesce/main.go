@@ -73,7 +73,7 @@ func (c *cli) root() *cobra.Command {
 	flags.DurationVar(&c.timeout, "timeout", timeoutDefault, "how long to try to reach the cluster")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
 	root.AddCommand(c.lockCommand(), c.electionCommand(), c.sessionCommand(), c.statusCommand(), c.auditCommand(), c.versionCommand(),
-		c.servicesCommand(), c.serviceCommand(), c.instancesCommand(), c.instanceCommand(),
+		c.runCommand(), c.servicesCommand(), c.serviceCommand(), c.instancesCommand(), c.instanceCommand(),
 		c.drainCommand(), c.undoCommand(), c.pauseCommand(), c.resumeCommand(), c.planCommand(), c.cleanupCommand(), c.transactionsCommand(),
 		exitCodesTopic())
 	return root

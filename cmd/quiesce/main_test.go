@@ -24,7 +24,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests, or plays the program, or the guard that the program starts.
+func TestMain(m *testing.M) {
+	if os.Getenv(envPlay) != "" || len(os.Args) == 2 && os.Args[1] == guardArgument {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // server answers requests from a table, and notes those that change something.
 type server struct {
@@ -220,7 +226,7 @@ func TestExitCodes_TellWhatHappened(t *testing.T) {
 
 func TestExitCodes_EveryOneIsExplained(t *testing.T) {
 	t.Parallel()
-	for _, code := range []int{exitRefused, exitUsage, exitUnavailable, exitUnknown, exitNotInTime, exitLost, 126, 127} {
+	for _, code := range []int{exitRefused, exitUsage, exitUnavailable, exitUnknown, exitNotInTime, exitLost, exitFailed, exitUndone, 126, 127} {
 		if !slices.ContainsFunc(exitCodes, func(e struct{ code, meaning string }) bool { return e.code == fmt.Sprint(code) }) {
 			t.Errorf("%d is not in the table", code)
 		}

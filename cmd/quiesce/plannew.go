@@ -102,25 +102,25 @@ func (d *planDraft) parse() error {
 }
 
 func (d *planDraft) make(ctx context.Context) error {
-	var p api.Plan
-	if err := d.cli.post(ctx, "/v1/plans", d.ask, &p); err != nil {
+	var made api.PlanStatus
+	if err := d.cli.post(ctx, "/v1/plans", d.ask, &made); err != nil {
 		return err
 	}
-	if d.watch && !d.ask.DryRun {
-		return d.watched.follow(ctx, d.cli, p.ID)
+	if d.ask.DryRun {
+		return d.cli.show(made.Plan, func(w io.Writer) { writePlan(w, *made.Plan) })
 	}
-	if !d.ask.DryRun {
-		if err := d.cli.call(ctx, http.MethodGet, fmt.Sprint("/v1/plans/", p.ID), nil, &p); err != nil {
-			return err
-		}
+	if d.watch {
+		return d.watched.follow(ctx, d.cli, made.ID)
+	}
+	var p api.Plan
+	if err := d.cli.call(ctx, http.MethodGet, fmt.Sprint("/v1/plans/", made.ID), nil, &p); err != nil {
+		return err
 	}
 	return d.cli.show(p, func(w io.Writer) {
 		writePlan(w, p)
-		switch {
-		case d.ask.DryRun:
-		case d.ask.Start:
+		if d.ask.Start {
 			fmt.Fprintf(w, "\nquiesce plan watch %d follows it, quiesce plan cancel %d ends it\n", p.ID, p.ID)
-		default:
+		} else {
 			fmt.Fprintf(w, "\nit is a draft; quiesce plan start %d starts it\n", p.ID)
 		}
 	})

@@ -14,11 +14,6 @@ import (
 	"github.com/quiescehq/quiesce/api"
 )
 
-const (
-	planPark     = 5 * time.Second
-	planParkLive = time.Second // on a screen the times go on
-)
-
 // planWatched is how a plan is followed.
 type planWatched struct {
 	within       time.Duration
@@ -90,10 +85,6 @@ func (f *planWatched) followPath(parent context.Context, c *cli, path, id string
 		defer cancel()
 	}
 	view := newPlanView(c)
-	ask := question{path, planPark}
-	if view.screen != nil {
-		ask.park = planParkLive
-	}
 	var joined sync.WaitGroup
 	defer joined.Wait()
 	checking, stopChecking := context.WithCancel(ctx)
@@ -103,7 +94,7 @@ func (f *planWatched) followPath(parent context.Context, c *cli, path, id string
 		joined.Go(func() { checks.run(checking) })
 	}
 	say := func(text string) { view.say(text, "") }
-	err := follow(ctx, c, ask, say, func(p api.Plan) uint64 { return p.Index }, func(p api.Plan) (bool, error) {
+	err := follow(ctx, c, path, say, func(p api.Plan) (bool, error) {
 		checks.hear(p)
 		if err := view.show(p); err != nil {
 			return true, err

@@ -41,14 +41,14 @@ var somePlan = api.Plan{ID: 7, State: "running", Stage: "observing", Step: 1, Fa
 		{Service: "stock", State: "done", Canary: 1, Targets: []api.PlanTarget{{ID: "i-20", Name: "a", State: "done", Successor: "i-30"}, {ID: "i-21", Name: "b", State: "failed", Why: "lost in flush"}}},
 		{Service: "orders", State: "running", Canary: 1, Wave: 2, Targets: []api.PlanTarget{{ID: "i-1", Name: "web-1", State: "waiting"}, {ID: "i-2", Name: "web-2", State: "queued"}, {ID: "i-3", Name: "web-3", State: "pending"}}}}}
 
-func dryPlan() api.Plan {
+func dryPlan() *api.Plan {
 	p := somePlan
 	p.ID, p.State, p.Stage, p.Steps, p.RunsForMs, p.ObserveRemainingMs, p.DeadlineInMs, p.Done, p.Failures = 0, "draft", "", nil, 0, 0, 0, 0, 0
 	p.Steps = []api.PlanStep{{Service: "stock", State: "pending", Canary: 1}, {Service: "orders", State: "pending", Canary: 1, Wave: 2}}
 	p.Estimate = &api.Estimate{WorstMs: 900_000, Services: []api.StepEstimate{
 		{Service: "stock", Instances: 3, AtATime: 1, Rounds: 3, DrainMs: 24_000, RestartMs: 130_000, WorstMs: 462_000},
 		{Service: "orders", Instances: 8, AtATime: 2, Rounds: 4, DrainMs: 18_200, RestartMs: 31_000, OnRecord: 32, WorstMs: 196_800}}}
-	return p
+	return &p
 }
 
 var shutdownAnswers = map[string]any{
@@ -76,8 +76,7 @@ var shutdownAnswers = map[string]any{
 	"GET /v1/plans/7":                             somePlan,
 	"POST /v1/plans/7/pause":                      nil,
 	"POST /v1/plans/7/cancel":                     api.Problem{Code: api.CodePlanState, Detail: "plan 7 has ended"},
-	"POST /v1/plans":                              dryPlan(),
-	"GET /v1/plans/0":                             dryPlan(),
+	"POST /v1/plans":                              api.PlanStatus{ID: 7, State: "draft", Plan: dryPlan()},
 	"POST /v1/cleanups":                           api.CleanupID{ID: 3},
 	"GET /v1/cleanups": api.Cleanups{Cleanups: []api.Cleanup{
 		{ID: 3, Target: "cache", Patterns: []string{"orders:*"}, State: "waiting", DueInMs: 60_000, Service: "orders", AgeMs: 1_000},

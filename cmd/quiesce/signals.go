@@ -20,10 +20,10 @@ type signals struct {
 	stopped atomic.Int32 // the signal that ended the waiting
 }
 
-// catch begins to hear signals, but for those that are ignored, as SIGHUP is under nohup: they stay so, for the command too.
-func catch() *signals {
+// catch begins to hear signals of a list, but for those that are ignored, as SIGHUP is under nohup: they stay so, for the command too.
+func catch(list []os.Signal) *signals {
 	s := &signals{heard: make(chan os.Signal, signalsHeld)}
-	for _, sig := range passedOn {
+	for _, sig := range list {
 		if !signal.Ignored(sig) {
 			signal.Notify(s.heard, sig)
 		}
