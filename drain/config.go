@@ -24,10 +24,6 @@ const (
 	lookedUpMax    = 2000 // transactions of one reading that are looked at closely, the oldest first
 	shownMax       = 200  // transactions in a Status
 
-	// settled is how long a server must have been up before a report of connections is believed to be about its present life: a pool notices
-	// late that a server restarted, and reports for a while what is no more.
-	settled = 10 * time.Second
-
 	killAgainAfter = 30 * time.Second // when a connection was ended and its transaction neither ends nor rolls back
 	grantsEvery    = time.Minute      // between two looks at what the account may do
 )
@@ -71,6 +67,10 @@ type Config struct {
 	// earlier leader wrote down may be older than it looks by so much.
 	OutageMax time.Duration
 
+	// PoolsSettle is how long a server must have been up before a report of connections is believed to be about its present life: a pool
+	// notices late that a server restarted, and reports for a while what is no more.
+	PoolsSettle time.Duration
+
 	RollbackMax    time.Duration // an adoption waits so long for transactions to be undone
 	UnreachableMax time.Duration // and so long for a source that does not answer
 	CleanupsMax    int           // cleanups at work at once; the others wait in the order of their making
@@ -82,7 +82,7 @@ type Config struct {
 
 // Default gives the limits for production.
 func Default() Config {
-	return Config{OutageMax: time.Hour, RollbackMax: 10 * time.Minute, UnreachableMax: time.Hour, CleanupsMax: 4, CleanupRetry: 5 * time.Minute,
+	return Config{OutageMax: time.Hour, PoolsSettle: 10 * time.Second, RollbackMax: 10 * time.Minute, UnreachableMax: time.Hour, CleanupsMax: 4, CleanupRetry: 5 * time.Minute,
 		ProposeTimeout: 10 * time.Second, RetryMin: 250 * time.Millisecond, RetryMax: 10 * time.Second}
 }
 
@@ -91,6 +91,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.OutageMax < 0 || c.OutageMax > 30*24*time.Hour:
 		return fmt.Errorf("%w: outage of %v, 0 to 720h allowed", ErrConfig, c.OutageMax)
+	case c.PoolsSettle < 0 || c.PoolsSettle > time.Hour:
+		return fmt.Errorf("%w: pools settle for %v, 0 to 1h allowed", ErrConfig, c.PoolsSettle)
 	case c.RollbackMax <= 0 || c.UnreachableMax <= 0 || c.CleanupRetry <= 0 || c.ProposeTimeout <= 0:
 		return fmt.Errorf("%w: waits of %v, %v, %v and %v must be positive", ErrConfig, c.RollbackMax, c.UnreachableMax, c.CleanupRetry, c.ProposeTimeout)
 	case c.CleanupsMax < 1 || c.CleanupsMax > 64:

@@ -35,13 +35,13 @@ func (w *watcher) endDoomed(ctx context.Context, reading mysql.Reading) error {
 	}
 	outcomes, err := w.reader.Kill(ctx, reading, seen)
 	for i, t := range doomed {
-		w.concluded(t, outcomes[i], t.verdict.why)
+		w.concluded(t, outcomes[i], t.verdict.cause)
 	}
 	return err
 }
 
 // concluded notes what became of an attempt; an outcome that is unknown is found out by the next reading.
-func (w *watcher) concluded(t *tracked, outcome mysql.KillOutcome, why string) {
+func (w *watcher) concluded(t *tracked, outcome mysql.KillOutcome, cause string) {
 	t.hitch = outcome
 	switch outcome {
 	case mysql.KillDone:
@@ -50,10 +50,9 @@ func (w *watcher) concluded(t *tracked, outcome mysql.KillOutcome, why string) {
 		t.verdict = wait("its connection was ended, %d rows are to be undone", t.RowsModified)
 		w.countEnded(t)
 		w.logger.Warn("a connection was ended", "thread", t.Thread, "trx", t.Trx, "age", t.Age, "user", t.User, "rows_modified", t.RowsModified,
-			"instance", t.claim.instance, "reason", why)
+			"instance", t.claim.instance, "reason", cause)
 	case mysql.KillDenied:
 		w.lacks(privilegeKill)
-		t.verdict = w.toEnd(t, strings.TrimPrefix(why, "to be ended: "))
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 
 // verdict is what the policy says about a transaction.
 type verdict struct {
-	kill bool
-	wait bool // it is on its way to its end
-	why  string
+	kill  bool
+	wait  bool   // it is on its way to its end
+	cause string // of kill
+	why   string // as it is shown
 }
 
 func wait(format string, args ...any) verdict {
@@ -65,8 +66,8 @@ func (w *watcher) judgeOwned(t *tracked, reading mysql.Reading, now uint64) verd
 	return w.toEnd(t, t.claim.doom)
 }
 
-func (w *watcher) toEnd(t *tracked, why string) verdict {
-	v := verdict{kill: true, why: "to be ended: " + why}
+func (w *watcher) toEnd(t *tracked, cause string) verdict {
+	v := verdict{kill: true, cause: cause, why: "to be ended: " + cause}
 	switch t.hitch {
 	case mysql.KillDenied:
 		v.why += "; the account lacks " + privilegeKill
@@ -82,14 +83,14 @@ func (w *watcher) toEnd(t *tracked, why string) verdict {
 func (w *watcher) doubt(t *tracked, reading mysql.Reading, now uint64) string {
 	reported := millis(now, t.claim.reportedAt)
 	if t.claim.reportedAt >= w.lifeSince {
-		if reading.Uptime < reported+settled {
+		if reading.Uptime < reported+w.task.config.PoolsSettle {
 			return "its connection was reported too soon after a start of the server"
 		}
 		return ""
 	}
 	const roundedUp = 2 * time.Second // ages are in whole seconds
 	switch {
-	case reading.Uptime < reported+w.task.config.OutageMax+settled:
+	case reading.Uptime < reported+w.task.config.OutageMax+w.task.config.PoolsSettle:
 		return "its connection was reported to an earlier leader, too soon after a start of the server"
 	case t.claim.endedAt != 0 && t.Age+roundedUp < millis(now, t.claim.endedAt):
 		return "it began after its instance had ended"
