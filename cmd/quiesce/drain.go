@@ -83,12 +83,12 @@ func (r *drainRun) run(ctx context.Context, id string) error {
 	f := &drainFollow{run: r, id: id}
 	err := follow(ctx, r.cli, instancePath(id), r.cli.say, f.see)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case !errors.Is(err, errUnfollowed):
+		return err
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &exitError{exitNotInTime, fmt.Errorf("%s is not over within %s: it is %s and goes on; quiesce undo %s takes it back", id, r.within, f.last, id)}
-	case errors.Is(err, context.Canceled):
-		return &exitError{exitNotInTime, fmt.Errorf("the drain of %s goes on; quiesce undo %s takes it back", id, id)}
 	}
-	return err
+	return &exitError{exitNotInTime, fmt.Errorf("the drain of %s goes on; quiesce undo %s takes it back", id, id)}
 }
 
 // writeStatus says how an instance stands after what was asked.

@@ -15,7 +15,10 @@ import (
 // is left, changes without the thing itself being changed.
 const askEvery = 500 * time.Millisecond
 
-// follow reads what is at a path again and again, until see has seen enough or ctx ends. A cluster that answered once and falls silent is
+// errUnfollowed says that ctx ended before what is followed did.
+var errUnfollowed = errors.New("no longer followed")
+
+// follow reads what is at a path again and again, until see has seen enough, or until ctx ends: errUnfollowed. A cluster that answered once and falls silent is
 // waited for, and say tells so: nodes and leaders may go meanwhile.
 func follow[T any](ctx context.Context, c *cli, path string, say func(string), see func(T) (enough bool, err error)) error {
 	cl, err := c.client()
@@ -30,7 +33,7 @@ func follow[T any](ctx context.Context, c *cli, path string, say func(string), s
 		err := cl.Call(ctx, http.MethodGet, path, nil, &now)
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return errUnfollowed
 		case err == nil:
 			if lost {
 				say("the cluster answers again")
@@ -45,8 +48,8 @@ func follow[T any](ctx context.Context, c *cli, path string, say func(string), s
 			lost = true
 			say("the cluster does not answer, and is asked again; what was begun goes on")
 		}
-		if err := pauseUntil(ctx, next); err != nil {
-			return err
+		if pauseUntil(ctx, next) != nil {
+			return errUnfollowed
 		}
 	}
 }

@@ -119,7 +119,7 @@ func planVerdict(p api.Plan) (bool, error) {
 
 // detached says what becomes of a plan that nobody watches any more.
 func (f *planWatched) detached(err error, id string) error {
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, errUnfollowed) {
 		return err
 	}
 	text := fmt.Sprintf("plan %s goes on without this program", id)
