@@ -186,7 +186,11 @@ func (db *DB) tx(ctx context.Context, work func(tx *sql.Tx) error, opts *sql.TxO
 	if err := work(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	err = tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // the pool has rolled it back since
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
