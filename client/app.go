@@ -58,6 +58,7 @@ type App struct {
 
 	signals *signals
 	stops   chan *StopError // holds one; the first reason is the one that counts
+	life    context.Context // until Close
 	stop    context.CancelFunc
 	joined  sync.WaitGroup
 	closed  sync.Once
@@ -95,10 +96,9 @@ func Join(service string, opts ...Option) (*App, error) {
 		return nil, fmt.Errorf("join %s as %s: %w", service, o.name, err)
 	}
 	a.signals = newSignals(o.signals)
-	var ctx context.Context
-	ctx, a.stop = context.WithCancel(context.Background())
-	a.joined.Go(func() { a.member.run(ctx) })
-	a.joined.Go(func() { a.signals.run(ctx) })
+	a.life, a.stop = context.WithCancel(context.Background())
+	a.joined.Go(func() { a.member.run(a.life) })
+	a.joined.Go(func() { a.signals.run(a.life) })
 	return a, nil
 }
 
@@ -150,7 +150,7 @@ func (a *App) Enqueue(ctx context.Context, mapping string, pks ...any) ([]EventT
 }
 
 // Close ends the instance without a drain and without a word to the coordinator, which will count it as lost when the lease is over. It
-// is for programs that end before Run.
+// is for programs that end before Run; one that is under way returns with ExitFailed, once a drain that has begun is through.
 func (a *App) Close() {
 	a.closed.Do(func() {
 		a.signals.stop()

@@ -186,7 +186,7 @@ func (d *drain) request() api.DrainInstance {
 	defer d.mu.Unlock()
 	ask := api.DrainInstance{Intent: string(d.app.options.intent), Reason: cut(d.why.Reason, api.ReasonBytesMax)}
 	if d.why.intent != "" {
-		ask.Intent = d.why.intent
+		ask.Intent = string(d.why.intent)
 	}
 	if !d.killAt.IsZero() {
 		// The slack is the coordinator's, whose clock ticks: it is to grant before this side goes without.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
@@ -114,14 +115,20 @@ func (a *App) Drain(ctx context.Context, intent Intent) error {
 	}
 	at := a.present.Load()
 	if !at.begun() {
-		a.requestStop(&StopError{Reason: "the application asked", intent: string(intent)})
+		a.requestStop(&StopError{Reason: "the application asked", intent: intent})
 	}
+	var err error
 	select {
 	case <-at.draining:
-		return nil
 	case <-at.undone:
-		return ErrUndone
+		err = ErrUndone
+	case <-a.life.Done():
+		err = ErrClosed
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
+	if at.begun() && !errors.Is(err, ErrUndone) {
+		return nil
+	}
+	return err
 }

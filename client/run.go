@@ -15,7 +15,7 @@ type StopError struct {
 	Fenced bool      // another incarnation has taken over, or the coordinator counted this one as lost
 
 	at      time.Time // of the signal
-	intent  string    // instead of the instance's, or ""
+	intent  Intent    // instead of the instance's, or ""
 	granted bool      // the drain was asked for elsewhere and is granted
 	failed  bool      // of itself
 }
@@ -52,8 +52,7 @@ func (a *App) Run(list ...*http.Server) int {
 	if !a.options.manualReady {
 		a.Ready()
 	}
-	why := a.awaitStop()
-	for {
+	for why := a.awaitStop(); why != nil; {
 		code, over, signalled := a.drainOn(why, s)
 		if over {
 			return code
@@ -62,11 +61,15 @@ func (a *App) Run(list ...*http.Server) int {
 			why = a.awaitStop()
 		}
 	}
+	s.abort()
+	return ExitFailed
 }
 
-// awaitStop returns the reason to stop: the first signal, or somebody else's.
+// awaitStop returns the reason to stop: the first signal, or somebody else's. After Close it is nil.
 func (a *App) awaitStop() *StopError {
 	select {
+	case <-a.life.Done():
+		return nil
 	case why := <-a.signals.heard:
 		return why
 	case why := <-a.stops:
