@@ -36,6 +36,7 @@ type drain struct {
 }
 
 func (a *App) newDrain(force context.Context, why *StopError, s *servers) *drain {
+	force = drainWork(force)
 	d := &drain{app: a, why: why, servers: s, force: force, hurried: make(chan struct{})}
 	d.reports = newReporter(d)
 	d.ctx, d.end = context.WithCancelCause(force)
