@@ -61,16 +61,17 @@ var house = map[string]room{
 	"httpapi":             {own: []string{"api", "fsm", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
 	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
 	"client/ginquiesce":   {own: []string{"client"}, outside: []string{gin}},
 	"client/breaker":      {own: []string{"client"}, outside: []string{gobreaker}},
-	"client/quiescetest":  {own: []string{"api", "fsm", "httpapi"}},                    // for tests only: it is the edge and the state
-	"client/fence":        {},                                                          // whoever guards rows by it gets database/sql and nothing else
-	"client/redisquiesce": {own: []string{"client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
+	"client/quiescetest":  {own: []string{"api", "fsm", "httpapi"}},                              // for tests only: it is the edge and the state
+	"client/fence":        {},                                                                    // whoever guards rows by it gets database/sql and nothing else
+	"client/redisquiesce": {own: []string{"client", "client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
 
 	// Layer 3.
-	"cmd/node": {own: []string{"api", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
-		outside: []string{yaml, errgroup}},
+	"cmd/node": {own: []string{"api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
+		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
 	"cmd/quiesce/guard":     {outside: []string{unix}},
 	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
 	"cluster_test":          {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},

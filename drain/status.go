@@ -25,6 +25,7 @@ type SourceStatus struct {
 	Threshold time.Duration
 	Policy    Policy
 	Reachable bool
+	Watched   bool     // the last reading came through
 	Missing   []string // privileges
 	Detail    string
 	Killed    uint64        // connections that this process ended
@@ -93,7 +94,7 @@ func (w *watcher) publish(reading mysql.Reading) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shown, w.seenAt = shown, time.Now()
-	w.status.Reachable, w.status.Detail, w.status.Long, w.status.Oldest = true, "", long, oldest
+	w.status.Reachable, w.status.Watched, w.status.Detail, w.status.Long, w.status.Oldest = true, true, "", long, oldest
 	if !reading.Whole {
 		w.status.Detail = "more transactions are open than one reading shows: only the oldest are watched"
 	}

@@ -112,7 +112,7 @@ func (w *watcher) fail(err error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status.Reachable, w.status.Detail, w.status.Long, w.status.Oldest = errors.Is(err, mysql.ErrLacksProcess), why, 0, 0
+	w.status.Reachable, w.status.Watched, w.status.Detail, w.status.Long, w.status.Oldest = errors.Is(err, mysql.ErrLacksProcess), false, why, 0, 0
 	w.shown = nil // nobody knows which of them are still open
 	for j := range w.jobs {
 		j.waits(why, w.task.config.UnreachableMax)

@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/quiescehq/quiesce/drain"
 	"github.com/quiescehq/quiesce/replica"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	DrainDelay      time.Duration `yaml:"drain_delay"`
 	QuorumWait      time.Duration `yaml:"quorum_wait"`
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+	OutageMax       time.Duration `yaml:"outage_max"`
 
 	LogFormat string `yaml:"log_format"`
 	LogLevel  string `yaml:"log_level"`
@@ -57,7 +59,8 @@ type Peer struct {
 
 // SourceConfig is a MySQL primary. The DSN is in the form of the Go driver: user:password@tcp(host:port)/database.
 type SourceConfig struct {
-	DSN string `yaml:"dsn"`
+	DSN   string      `yaml:"dsn"`
+	Watch WatchConfig `yaml:"watch"`
 }
 
 // TargetConfig is a Redis primary.
@@ -70,7 +73,7 @@ type TargetConfig struct {
 
 func defaults() Config {
 	return Config{LogStore: "wal", ElectionTimeout: 400 * time.Millisecond, OnSIGTERM: "leave", MinVoters: 2, DrainDelay: time.Second,
-		QuorumWait: 15 * time.Second, ShutdownTimeout: 25 * time.Second, LogFormat: "text", LogLevel: "info"}
+		QuorumWait: 15 * time.Second, ShutdownTimeout: 25 * time.Second, OutageMax: drain.Default().OutageMax, LogFormat: "text", LogLevel: "info"}
 }
 
 // devDefaults is a node for a first look: in memory, alone, on loopback.
@@ -108,6 +111,7 @@ var settings = []setting{
 	{"drain_delay", "time between turning readiness off and leaving", dur(func(c *Config) *time.Duration { return &c.DrainDelay })},
 	{"quorum_wait", "how long to wait for a peer when stopping would cost the quorum", dur(func(c *Config) *time.Duration { return &c.QuorumWait })},
 	{"shutdown_timeout", "bound of the whole shutdown", dur(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+	{"outage_max", "longest time that the cluster may have been without a leader, for what is decided by the age of reports", dur(func(c *Config) *time.Duration { return &c.OutageMax })},
 	{"log_format", "text or json", str(func(c *Config) *string { return &c.LogFormat })},
 	{"log_level", "debug, info, warn or error", str(func(c *Config) *string { return &c.LogLevel })},
 }
@@ -239,9 +243,15 @@ func (c *Config) validate() error {
 	if c.MinVoters < 1 || c.DrainDelay < 0 || c.QuorumWait < 0 || c.ShutdownTimeout <= 0 {
 		fault("min_voters, drain_delay, quorum_wait and shutdown_timeout must not be negative, and min_voters at least 1")
 	}
+	if err := c.drain().Validate(); err != nil {
+		fault("outage_max: %s", withoutPrefix(err, drain.ErrConfig))
+	}
 	for _, name := range sortedKeys(c.Sources) {
 		if !placeName.MatchString(name) || c.Sources[name].DSN == "" {
 			fault("source %q: a name of a-z, 0-9, '.', '_', '-' and a dsn", name)
+		}
+		if err := c.Sources[name].Watch.drain().Validate(); err != nil {
+			fault("source %q: watch: %s", name, withoutPrefix(err, drain.ErrConfig))
 		}
 	}
 	for _, name := range sortedKeys(c.Targets) {

@@ -10,8 +10,10 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quiescehq/quiesce/drain"
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/httpapi"
 	"github.com/quiescehq/quiesce/outbox"
@@ -88,10 +90,15 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	n.tasks = []replica.Task{delivery, passes}
+	sourcesWatched, targetsSwept := n.places.drainPlaces()
+	ending, err := drain.New(n.cfg.drain(), drain.Parts{Log: log, Sources: sourcesWatched, Targets: targetsSwept, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.tasks = []replica.Task{delivery, passes, ending}
 	n.edge, err = httpapi.New(httpapi.Config{
 		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: mappings{n.places, n.replica, newRules()},
-		Stores: n.places, Outbox: outboxView{delivery}, Log: n.log,
+		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Collectors: []prometheus.Collector{transactionsCollector{ending}}, Log: n.log,
 	})
 	return err
 }

@@ -26,18 +26,23 @@ import (
 // places are the sources and targets that this node's configuration names. They connect when they are used.
 type places struct {
 	sources map[string]*mysql.Source
+	readers map[string]*mysql.TransactionReader // one for each source
 	targets map[string]*rediscache.Target
 	cfg     Config
 }
 
 func openPlaces(cfg Config) (*places, error) {
-	p := &places{sources: map[string]*mysql.Source{}, targets: map[string]*rediscache.Target{}, cfg: cfg}
+	p := &places{sources: map[string]*mysql.Source{}, readers: map[string]*mysql.TransactionReader{}, targets: map[string]*rediscache.Target{}, cfg: cfg}
 	for _, name := range sortedKeys(cfg.Sources) {
 		source, err := mysql.Open(mysql.Config{Name: name, DSN: cfg.Sources[name].DSN})
 		if err != nil {
 			return p, err
 		}
 		p.sources[name] = source
+		if p.readers[name], err = openReader(name, cfg.Sources[name]); err != nil {
+			delete(p.readers, name)
+			return p, err
+		}
 	}
 	for _, name := range sortedKeys(cfg.Targets) {
 		t := cfg.Targets[name]
@@ -54,6 +59,9 @@ func (p *places) close() error {
 	var errs []error
 	for _, s := range p.sources {
 		errs = append(errs, s.Close())
+	}
+	for _, r := range p.readers {
+		errs = append(errs, r.Close())
 	}
 	for _, t := range p.targets {
 		errs = append(errs, t.Close())
