@@ -37,7 +37,7 @@ func (d *drain) reject(ctx context.Context) (int, error) {
 	}
 	a.log.Warn("cancelling slow requests", "in_flight", slow, "routes", a.gate.visits.list())
 	a.gate.cancel(d.why)
-	d.servers.hasten(time.Now().Add(limit / phaseMargin))
+	d.servers.hasten(time.Now().Add(limit / phaseMargin / 2)) // the other half is for the handler
 	if left := a.gate.wait(ctx); left > 0 {
 		return int(left), errors.New(strings.Join(a.gate.visits.list(), "; "))
 	}
