@@ -7,8 +7,9 @@ PACKAGES ?= ./...
 BENCH ?=
 DURATION ?= 5m
 SEED ?=
+ROUNDS ?= 20
 
-.PHONY: help check test race fuzz cluster demo bench-locks chaos-locks failovers
+.PHONY: help check test race fuzz cluster demo bench-locks chaos-locks failovers rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,3 +48,6 @@ chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged f
 
 failovers: ## FAILOVERS (default 50) leaders in a row: no token twice, the live keep their locks, the dead lose them
 	QUIESCE_FAILOVERS=$(or $(FAILOVERS),50) $(GO) test -count=1 -timeout 30m -run TestFailovers_ -v ./cluster_test
+
+rolling: ## ROUNDS (default 20) restarts of every instance and node under load, and what clients noticed of them: nothing, as its last line says
+	@$(GO) test -c -o bin/rolling ./cluster_test/rolling && QUIESCE_ROLLING_ROUNDS=$(ROUNDS) exec bin/rolling -test.v -test.timeout=0 -test.run=LongRun

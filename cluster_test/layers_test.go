@@ -72,17 +72,19 @@ var house = map[string]room{
 	// Layer 3.
 	"cmd/node": {own: []string{"api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
-	"cmd/quiesce/guard":     {outside: []string{unix}},
-	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
-	"cluster_test":          {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
-	"cluster_test/harness":  {own: []string{"api", "cluster_test/links"}},
-	"cluster_test/chaos":    {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},
-	"cluster_test/history":  {outside: []string{porcupine}},
-	"cluster_test/links":    {},
-	"cluster_test/services": {outside: []string{mysqlGo}},
-	"cluster_test/traffic":  {},
-	"cluster_test/demo":     {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
-	"examples/orders":       {own: []string{"client", "client/ginquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
+	"cmd/quiesce/guard":        {outside: []string{unix}},
+	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
+	"cluster_test":             {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/rolling", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
+	"cluster_test/harness":     {own: []string{"api", "cluster_test/links"}},
+	"cluster_test/chaos":       {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},
+	"cluster_test/history":     {outside: []string{porcupine}},
+	"cluster_test/links":       {},
+	"cluster_test/services":    {outside: []string{mysqlGo}},
+	"cluster_test/traffic":     {},
+	"cluster_test/rolling":     {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
+	"cluster_test/rolling/app": {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},
+	"cluster_test/demo":        {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
+	"examples/orders":          {own: []string{"client", "client/ginquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
 }
 
 // doesIO are the packages of the standard library that a silent room must not import, with all below them.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -14,11 +15,14 @@ import (
 // buildTimeout is for a machine that has compiled nothing yet.
 const buildTimeout = 8 * time.Minute
 
-// built is the node's binary: one for a test binary, made by the first test that needs it. Main removes its folder.
+const module = "github.com/quiescehq/quiesce/"
+
+// built are the programs under test: each is built once for a test binary, by the first test that needs it. Main removes their folder.
 var built struct {
-	once sync.Once
-	dir  string
-	err  error
+	sync.Mutex
+	dir      string
+	err      error            // of making the folder
+	programs map[string]error // those that were tried
 }
 
 // Main runs the tests of a package that uses this one. Call it from TestMain.
@@ -33,28 +37,45 @@ func Main(m *testing.M) int {
 // Binary builds quiesce-node, with the race detector where the tests have it, and returns its path.
 func Binary(t testing.TB) string {
 	t.Helper()
-	built.once.Do(build)
+	return Program(t, "cmd/node")
+}
+
+// Program does the same for any program of this module, which is named by its folder.
+func Program(t testing.TB, folder string) string {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if built.programs == nil {
+		built.programs = map[string]error{}
+		built.dir, built.err = os.MkdirTemp("", "quiesce-node-")
+	}
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
-	return binaryPath()
+	binary := filepath.Join(built.dir, "quiesce-"+path.Base(folder))
+	err, tried := built.programs[folder]
+	if !tried {
+		err = build(folder, binary)
+		built.programs[folder] = err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
 }
 
-func binaryPath() string { return filepath.Join(built.dir, "quiesce-node") }
-
-func build() {
-	if built.dir, built.err = os.MkdirTemp("", "quiesce-node-"); built.err != nil {
-		return
-	}
+// build takes more arguments of go build than every program has.
+func build(folder, binary string, more ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	// -buildvcs: a checkout of another user, as in a container, must not keep the tests from running.
-	arguments := []string{"build", "-buildvcs=false", "-o", binaryPath()}
+	arguments := append([]string{"build", "-buildvcs=false", "-o", binary}, more...)
 	if raceEnabled {
 		arguments = append(arguments, "-race")
 	}
-	command := exec.CommandContext(ctx, "go", append(arguments, "github.com/quiescehq/quiesce/cmd/node")...)
+	command := exec.CommandContext(ctx, "go", append(arguments, module+folder)...)
 	if out, err := command.CombinedOutput(); err != nil {
-		built.err = fmt.Errorf("build the node: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", folder, err, out)
 	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -111,17 +110,7 @@ func buildSteppable(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
-	defer cancel()
-	arguments := []string{"build", "-buildvcs=false", "-overlay", overlay, "-o", path}
-	if raceEnabled {
-		arguments = append(arguments, "-race")
-	}
-	command := exec.CommandContext(ctx, "go", append(arguments, "github.com/quiescehq/quiesce/cmd/node")...)
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the node over another package time: %w\n%s", err, out)
-	}
-	return nil
+	return build("cmd/node", path, "-overlay", overlay)
 }
 
 func writeOverlay(dir string) (path string, err error) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Process is one run of the node's binary. Its output goes to a file, so that no goroutine has to copy it.
+// Process is one run of a binary. Its output goes to a file, so that no goroutine has to copy it.
 type Process struct {
 	command *exec.Cmd
 	log     string // path
@@ -23,6 +23,12 @@ type Process struct {
 func Launch(t testing.TB, log string, arguments ...string) *Process {
 	t.Helper()
 	return launch(t, Binary(t), log, nil, arguments...)
+}
+
+// Exec does the same for any program, with more variables than the environment has: see Program.
+func Exec(t testing.TB, program, log string, variables []string, arguments ...string) *Process {
+	t.Helper()
+	return launch(t, program, log, variables, arguments...)
 }
 
 // launch starts any binary, with more variables than the environment has.
