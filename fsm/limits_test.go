@@ -32,6 +32,13 @@ func want(names ...string) []LockWant {
 	return out
 }
 
+func names(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprint("name", i))
+	}
+	return out
+}
+
 func manyWants(n int) []LockWant {
 	out := make([]LockWant, n)
 	for i := range out {
@@ -74,6 +81,24 @@ func TestLimits_OfOneCommand(t *testing.T) {
 		}
 		return out
 	}
+	registration := func(change func(*RegisterInstance)) RegisterInstance {
+		c := RegisterInstance{ID: "j", Session: "js", Service: "svc", Name: "b", TTLMs: 1000}
+		change(&c)
+		return c
+	}
+	labels := func(n int) (out []Label) {
+		for i := range n {
+			out = append(out, Label{Key: fmt.Sprint(i), Value: letters(NameBytesMax)})
+		}
+		return out
+	}
+	connections := func(sources, n int) (out []Connections) {
+		for i := range sources {
+			out = append(out, Connections{Source: fmt.Sprint(i), IDs: make([]uint64, n)})
+		}
+		return out
+	}
+	ptr := func(ms uint64) *uint64 { return &ms }
 	tests := []struct {
 		name    string
 		before  []Command
@@ -104,6 +129,30 @@ func TestLimits_OfOneCommand(t *testing.T) {
 			beyond: RegisterInstance{ID: "k", Session: "ks", Service: "svc", Name: "c", Address: letters(AddressBytesMax + 1), TTLMs: 1000}},
 		{name: "counters", before: []Command{instance, DrainInstance{ID: "i", Intent: "remove"}}, at: ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 1, Counters: counters(CountersMax)},
 			beyond: ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 2, Counters: counters(CountersMax + 1)}},
+		{name: "labels", at: registration(func(c *RegisterInstance) { c.Labels = labels(LabelsMax) }), beyond: registration(func(c *RegisterInstance) { c.ID, c.Session, c.Labels = "k", "ks", labels(LabelsMax+1) })},
+		{name: "grace", at: registration(func(c *RegisterInstance) { c.GraceMs = GraceMaxMs }), beyond: registration(func(c *RegisterInstance) { c.ID, c.Session, c.GraceMs = "k", "ks", GraceMaxMs+1 })},
+		{name: "phases", at: registration(func(c *RegisterInstance) { c.Phases = []PhaseLimit{{Phase: "reject", LimitMs: GraceMaxMs}} }),
+			beyond: registration(func(c *RegisterInstance) {
+				c.ID, c.Session, c.Phases = "k", "ks", []PhaseLimit{{Phase: "reject", LimitMs: GraceMaxMs}, {Phase: "flush", LimitMs: 1}}
+			})},
+		{name: "time to the kill", before: []Command{instance}, at: DrainInstance{ID: "i", Intent: "remove", KillInMs: GraceMaxMs}, beyond: DrainInstance{ID: "i", Intent: "remove", KillInMs: GraceMaxMs + 1}},
+		{name: "leftovers", before: []Command{instance, DrainInstance{ID: "i", Intent: "remove"}}, at: ReportPhase{ID: "i", Incarnation: 1, Phase: "flush", Seq: 1, Unfinished: true, Keys: rows(LeftoversMax)},
+			beyond: ReportPhase{ID: "i", Incarnation: 1, Phase: "flush", Seq: 2, Unfinished: true, Keys: rows(LeftoversMax + 1)}},
+		{name: "notes", before: []Command{instance, DrainInstance{ID: "i", Intent: "remove"}}, at: ReportPhase{ID: "i", Incarnation: 1, Phase: "flush", Seq: 1, Unfinished: true, Notes: make([]string, NotesMax)},
+			beyond: ReportPhase{ID: "i", Incarnation: 1, Phase: "flush", Seq: 2, Unfinished: true, Notes: make([]string, NotesMax+1)}},
+		{name: "connections", before: []Command{instance}, at: ReportConnections{ID: "i", Incarnation: 1, Connections: connections(SourcesShownMax, ConnectionsMax)},
+			beyond: ReportConnections{ID: "i", Incarnation: 1, Connections: connections(1, ConnectionsMax+1)}},
+		{name: "sources of connections", before: []Command{instance}, at: ReportConnections{ID: "i", Incarnation: 1, Connections: connections(SourcesShownMax, 1)},
+			beyond: ReportConnections{ID: "i", Incarnation: 1, Connections: connections(SourcesShownMax+1, 1)}},
+		{name: "dependencies", at: PutService{Name: "a", DependsOn: names(DependsOnMax)}, beyond: PutService{Name: "b", DependsOn: names(DependsOnMax + 1)}},
+		{name: "replicas", at: PutService{Name: "a", Replicas: ReplicasMax}, beyond: PutService{Name: "b", Replicas: ReplicasMax + 1}},
+		{name: "percentage", at: PutService{Name: "a", MinAvailablePercent: 100}, beyond: PutService{Name: "b", MinAvailablePercent: 101}},
+		{name: "time to settle", at: PutService{Name: "a", SettleMs: ptr(HoldMaxMs)}, beyond: PutService{Name: "b", SettleMs: ptr(HoldMaxMs + 1)}},
+		{name: "patterns", at: NewCleanup{Target: "t", Patterns: names(CleanupPatternsMax)}, beyond: NewCleanup{Target: "t", Patterns: names(CleanupPatternsMax + 1)}},
+		{name: "pattern", at: NewCleanup{Target: "t", Patterns: []string{letters(PatternBytesMax)}}, beyond: NewCleanup{Target: "t", Patterns: []string{letters(PatternBytesMax + 1)}}},
+		{name: "literal of a pattern", at: NewCleanup{Target: "t", Patterns: []string{letters(PatternLiteralMin) + "*"}}, beyond: NewCleanup{Target: "t", Patterns: []string{letters(PatternLiteralMin-1) + "*"}}},
+		{name: "canary", before: []Command{PutService{Name: "a"}}, at: NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"a"}, Canary: PlanTargetsMax}},
+			beyond: NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"a"}, Canary: PlanTargetsMax + 1}}},
 		{name: "specification", at: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax)}, beyond: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax+1)}},
 		{name: "events of a batch", before: []Command{mapping}, at: EnqueueEvents{Events: rows(EventsBatchMax)}, beyond: EnqueueEvents{Events: rows(EventsBatchMax + 1)}},
 		{name: "row key", before: []Command{mapping}, at: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax)}}}, beyond: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax + 1)}}}},
@@ -146,6 +195,7 @@ func TestLimits_OfCollections(t *testing.T) {
 			}, CodeTicketsFull},
 		{"nodes", NodesMax, nil, func(i int) Command { return PutNode{Node: Node{ID: fmt.Sprint(i)}} }, CodeNodesFull},
 		{"services", ServicesMax, nil, func(i int) Command { return PutService{Name: fmt.Sprint(i), MaxUnavailable: 1} }, CodeServicesFull},
+		{"cleanups", CleanupsMax, nil, func(i int) Command { return NewCleanup{Target: "t", Patterns: []string{"key:*"}, DelayMs: 1000} }, CodeCleanupsFull},
 		{"mappings", MappingsMax, nil, func(i int) Command { return PutMapping{Name: fmt.Sprint(i)} }, CodeMappingsFull},
 		{"instances", InstancesMax, nil, func(i int) Command {
 			return RegisterInstance{ID: fmt.Sprint(i), Session: fmt.Sprint("s", i), Service: "svc", Name: fmt.Sprint(i % 7), TTLMs: 1000}
@@ -293,4 +343,41 @@ func TestInstance_HistoryKeepsFirstAndLast(t *testing.T) {
 func stored(k Key) (*Key, string) {
 	row, _ := k.row()
 	return &k, row
+}
+
+func TestPlan_HistoryIsBoundedAndThoseUnderWayStay(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	for i := range PlansMax {
+		name := fmt.Sprint("svc", i)
+		do(s, PutService{Name: name})
+		do(s, RegisterInstance{ID: name, Session: "s" + name, Service: name, Name: "a", TTLMs: 1000}) // a draining one keeps its plan running
+	}
+	first := do(s, NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"svc0"}}})
+	for i := range PlansMax {
+		if r := do(s, NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{fmt.Sprint("svc", i)}}, Start: true}); r.Refused() {
+			t.Fatalf("number %d: %+v", i+1, r)
+		}
+	}
+	if _, kept := s.Plan(first.Plan.ID); kept || s.plans.len() != PlansMax {
+		t.Errorf("%d plans are kept", s.plans.len())
+	}
+	if r := do(s, NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"svc0"}}}); r.Code != CodePlansFull {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPlan_TooManyInstancesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	for i := range PlanTargetsMax + 1 {
+		do(s, RegisterInstance{ID: fmt.Sprint(i), Session: fmt.Sprint("s", i), Service: "svc", Name: fmt.Sprint(i), TTLMs: 1000})
+	}
+	if r := do(s, NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"svc"}}, Start: true}); r.Code != CodeInvalid {
+		t.Errorf("%+v", r)
+	}
+	do(s, FinishInstance{ID: "0", Incarnation: 1, Left: true})
+	if r := do(s, NewPlan{Rules: PlanRules{Intent: PlanRestart, Services: []string{"svc"}}, Start: true}); r.Refused() {
+		t.Errorf("%+v", r)
+	}
 }
