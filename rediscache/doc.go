@@ -43,7 +43,7 @@
 // # Account
 //
 // The Redis account needs its keys and guards (~pattern) and: hello time info evalsha script|load type get hgetall pttl set hset hdel hget
-// hmget unlink persist pexpire, scan for cleanups, and select for a database other than 0.
+// hmget unlink persist pexpire, scan and dbsize for cleanups, and select for a database other than 0.
 //
 // # Not here
 //

@@ -22,6 +22,8 @@ type Sweep struct {
 	target   *Target
 	conn     *redis.Conn
 	identity Identity
+	size     uint64 // keys at the beginning
+	looked   uint64 // since the cursor was 0
 }
 
 // Scanned is a part of a server's keys.
@@ -35,12 +37,12 @@ type Scanned struct {
 func (t *Target) BeginSweep(ctx context.Context) (*Sweep, error) {
 	s := &Sweep{target: t, conn: t.client.Conn()}
 	pipe := s.conn.Pipeline()
-	info := pipeInfo(ctx, pipe)
+	info, size := pipeInfo(ctx, pipe), pipe.DBSize(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
 		s.Close()
 		return nil, t.fail(ctx, "begin sweep", err)
 	}
-	s.identity = info.identity()
+	s.identity, s.size = info.identity(), uint64(max(size.Val(), 0))
 	switch {
 	case s.identity.Role != RolePrimary:
 		s.Close()
@@ -72,12 +74,12 @@ func (s *Sweep) Scan(ctx context.Context, pattern string, cursor uint64) (Scanne
 		if err != nil {
 			return Scanned{}, s.target.fail(ctx, "scan", err)
 		}
+		out.Looked += s.estimate(out.Cursor)
 		for _, key := range keys {
 			if strings.HasPrefix(key, prefix) {
 				out.Keys = append(out.Keys, key)
 			}
 		}
-		out.Looked += SweepKeysMax
 		out.Cursor = next
 		if next == 0 || len(out.Keys) > 0 {
 			break
@@ -110,6 +112,16 @@ func (s *Sweep) scan(ctx context.Context, pattern string, cursor uint64) ([]stri
 		keys = append(keys, key)
 	}
 	return keys, next, nil
+}
+
+// estimate is how many keys a call looked at. The server counts the places of its table, of which up to half are empty.
+func (s *Sweep) estimate(cursor uint64) uint64 {
+	if cursor == 0 {
+		s.looked = 0
+	}
+	keys := min(SweepKeysMax, s.size-min(s.looked, s.size))
+	s.looked += keys
+	return keys
 }
 
 // Unlink removes keys in one pipeline of calls of SweepKeysMax, and tells how many were there. After an error some may be removed.

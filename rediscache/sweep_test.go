@@ -86,7 +86,7 @@ func TestSweep_RemovesWhatMatchesAndNothingThatLooksAlike(t *testing.T) {
 func TestSweep_FindsEveryKeyAmongManyOthersInBoundedParts(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
-	sweep := beginSweep(t, openTarget(t, s, nil))
+	target := openTarget(t, s, nil)
 	var keys []string
 	for i := range 30_000 {
 		keys = append(keys, "other:"+strconv.Itoa(i))
@@ -95,7 +95,8 @@ func TestSweep_FindsEveryKeyAmongManyOthersInBoundedParts(t *testing.T) {
 		}
 	}
 	s.fill(t, keys...)
-	found := map[string]bool{}
+	sweep := beginSweep(t, target)
+	found, looked := map[string]bool{}, uint64(0)
 	for cursor, first := uint64(0), true; first || cursor != 0; first = false {
 		part, err := sweep.Scan(t.Context(), "mine:*", cursor)
 		if err != nil {
@@ -107,10 +108,10 @@ func TestSweep_FindsEveryKeyAmongManyOthersInBoundedParts(t *testing.T) {
 		for _, key := range part.Keys {
 			found[key] = true
 		}
-		cursor = part.Cursor
+		cursor, looked = part.Cursor, looked+part.Looked
 	}
-	if len(found) != 300 {
-		t.Errorf("%d of 300 found", len(found))
+	if len(found) != 300 || looked != uint64(len(keys)) {
+		t.Errorf("%d of 300 found, %d of %d looked at", len(found), looked, len(keys))
 	}
 	// Nothing to be found: a part ends all the same.
 	if part, err := sweep.Scan(t.Context(), "none:*", 0); err != nil || part.Looked != scanCallsMax*SweepKeysMax || part.Cursor == 0 {
@@ -184,7 +185,7 @@ func answering(t *testing.T, scan string) string {
 		}
 		defer conn.Close()
 		for in := bufio.NewScanner(conn); in.Scan(); {
-			answer := map[string]string{"hello": "-ERR unknown command\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan}[strings.ToLower(in.Text())]
+			answer := map[string]string{"hello": "-ERR unknown command\r\n", "dbsize": ":3\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan}[strings.ToLower(in.Text())]
 			if _, err := io.WriteString(conn, answer); err != nil {
 				return
 			}
