@@ -1,9 +1,20 @@
-// Package redisquiesce lets Redis refuse the writes of a lock's former holder. It is for data whose truth is in Redis, or that the holder
-// of a lock maintains there; a cache that follows MySQL is kept in step by the coordinator, and needs no lock.
+// Package redisquiesce makes a Redis client end with its instance, and lets Redis refuse the writes of a lock's former holder.
 //
-// # Purpose
+// # End with the instance
 //
-// Each key that is written through a [Fence] has a guard beside it: a second key that holds the highest token seen. A script compares the
+//	rdb := redis.NewClient(…)
+//	if err := redisquiesce.Attach(app, rdb); err != nil {
+//		return err
+//	}
+//
+// [Attach] counts commands (redis_in_flight), closes the client after the locks were given back and the servers closed, and sends reads that
+// block in short rounds, so that BLPOP without a timeout does not outlive a drain.
+// (TestAttach_DrainEndsReadsLetsFlushesWriteAndClosesLast, TestAttach_ReadsThatBlockGoOnInShortRounds)
+//
+// # The fence
+//
+// It is for data whose truth is in Redis, or that the holder of a lock maintains there; a cache that follows MySQL is kept in step by the
+// coordinator, and needs no lock. Each key that is written through a [Fence] has a guard beside it: a second key that holds the highest token seen. A script compares the
 // writer's token with it and writes both, or nothing. See package fence for the reasons, and for the same in MySQL.
 //
 //	err := f.Set(ctx, lock.Token(), "report:2026", report, 0)
@@ -35,7 +46,8 @@
 //
 // # Ownership
 //
-// A Fence borrows its client, holds no goroutine, and may be shared.
+// A Fence borrows its client, holds no goroutine, and may be shared. An attached client is closed by the drain, or by the application
+// before: twice does no harm.
 //
 // # Time
 //
@@ -57,5 +69,8 @@
 //
 // # Not here
 //
-// Several keys in one call, pipelines (the answer must be read before one goes on), other types: compare with GuardKey in a script.
+// Subscriptions, which only their own Close ends: do so in phase consumers. A read that blocks over a connection that is dead without
+// a word: go-redis waits for the time that the application gave, which for 0 is for ever.
+//
+// For the fence: several keys in one call, pipelines (the answer must be read before one goes on), other types: compare with GuardKey in a script.
 package redisquiesce
