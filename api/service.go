@@ -12,10 +12,10 @@ const (
 // not undo what an operator has set.
 type PutService struct {
 	Replicas              uint32          `json:"replicas,omitempty" maximum:"50000" doc:"Base of the percentages; when 0, those that serve or are expected back"`
-	MaxUnavailable        uint32          `json:"max_unavailable,omitempty" maximum:"50000" doc:"So many may be out of service at a time"`
-	MaxUnavailablePercent uint32          `json:"max_unavailable_percent,omitempty" maximum:"100" doc:"Rounded down, but at least 1"`
-	MinAvailable          uint32          `json:"min_available,omitempty" maximum:"50000" doc:"So many must be in service and settled"`
-	MinAvailablePercent   uint32          `json:"min_available_percent,omitempty" maximum:"100" doc:"Rounded up"`
+	MaxUnavailable        uint32          `json:"max_unavailable,omitempty" minimum:"1" maximum:"50000" doc:"So many may be out of service at a time"`
+	MaxUnavailablePercent uint32          `json:"max_unavailable_percent,omitempty" minimum:"1" maximum:"100" doc:"Rounded down, but at least 1"`
+	MinAvailable          uint32          `json:"min_available,omitempty" minimum:"1" maximum:"50000" doc:"So many must be in service and settled"`
+	MinAvailablePercent   uint32          `json:"min_available_percent,omitempty" minimum:"1" maximum:"100" doc:"Rounded up"`
 	SettleMs              *uint64         `json:"settle_ms,omitempty" maximum:"3600000" doc:"Time an instance must have been ready before it counts as available; 10000 when absent"`
 	RestartHoldMs         *uint64         `json:"restart_hold_ms,omitempty" maximum:"3600000" doc:"How long the place of one that left to restart is kept for its successor; 120000 when absent"`
 	LostHoldMs            *uint64         `json:"lost_hold_ms,omitempty" maximum:"3600000" doc:"The same for one that was lost; 120000 when absent"`

@@ -21,7 +21,8 @@ const (
 // of the leader changes none of it; an instance that falls silent in the middle is lost where it was, and frees its place.
 func TestDrain_BudgetAndOrderSurviveTheLeaderAndASilentInstance(t *testing.T) {
 	c := harness.Start(t, harness.Options{})
-	c.Must(harness.Request{Method: http.MethodPut, Path: "/v1/services/shop", Body: api.PutService{MaxUnavailable: 1}}, nil)
+	c.Must(harness.Request{Method: http.MethodPut, Path: "/v1/services/shop", Body: api.PutService{MaxUnavailable: 1,
+		SettleMs: new(uint64), RestartHoldMs: new(uint64), LostHoldMs: new(uint64)}}, nil)
 	first, second, third := register(t, c, "first", longSession), register(t, c, "second", beatTTL), register(t, c, "third", longSession)
 	silence := second.beat()
 	for _, i := range []*instance{first, second, third} {

@@ -126,11 +126,37 @@ func (f *fleet) stop(ctx context.Context, name string) (code int, err error) {
 	return i.stop(ctx)
 }
 
-// stop sends SIGTERM, waits, and gives the exit code. A process that does not end is killed, and that is an error.
+// await waits for an instance that somebody else asked to end.
+func (f *fleet) await(ctx context.Context, name string) (code int, err error) {
+	f.mu.Lock()
+	i := f.running[name]
+	f.mu.Unlock()
+	return i.await(ctx)
+}
+
+// gone tells whether the instance of a name has ended, and how.
+func (f *fleet) gone(name string) (code int, gone bool) {
+	f.mu.Lock()
+	i := f.running[name]
+	f.mu.Unlock()
+	select {
+	case <-i.exited:
+		return i.cmd.ProcessState.ExitCode(), true
+	default:
+		return 0, false
+	}
+}
+
+// stop sends SIGTERM, waits, and gives the exit code.
 func (i *instance) stop(ctx context.Context) (int, error) {
 	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
+	return i.await(ctx)
+}
+
+// await gives the exit code. A process that does not end is killed, and that is an error.
+func (i *instance) await(ctx context.Context) (int, error) {
 	limit := time.NewTimer(stopLimit)
 	defer limit.Stop()
 	why := error(nil)
@@ -138,7 +164,7 @@ func (i *instance) stop(ctx context.Context) (int, error) {
 	case <-i.exited:
 		return i.cmd.ProcessState.ExitCode(), nil
 	case <-limit.C:
-		why = fmt.Errorf("%w: %s still ran %v after SIGTERM", errInstance, i.name, stopLimit)
+		why = fmt.Errorf("%w: %s still ran %v after it was asked to stop", errInstance, i.name, stopLimit)
 	case <-ctx.Done():
 		why = context.Cause(ctx)
 	}

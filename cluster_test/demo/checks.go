@@ -130,18 +130,21 @@ func (d *demo) compare(ctx context.Context) error {
 
 // end stops the application, so that nothing moves, and compares the nodes.
 func (d *demo) end(ctx context.Context) error {
+	if _, err := d.plan(ctx, api.PlanRules{Intent: api.PlanShutdown, Services: []string{ordersService}, AllowZero: true}); err != nil {
+		return err
+	}
 	codes := make([]int, ordersCount)
 	var group errgroup.Group
 	for n := range codes {
 		group.Go(func() (err error) {
-			codes[n], err = d.fleet.stop(ctx, appName(n))
+			codes[n], err = d.fleet.await(ctx, appName(n))
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	d.report.check("instances stop together", allZero(codes), "exit codes %v", codes)
+	d.report.check("a plan stops the service", allZero(codes), "exit codes %v", codes)
 	return d.compareNodes(ctx)
 }
 

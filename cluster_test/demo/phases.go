@@ -17,7 +17,6 @@ const (
 	callsMin       = 100
 	writesMin      = 50 // of a probe
 
-	rollRounds  = 2
 	readyLimit  = 60 * time.Second
 	wholeLimit  = 60 * time.Second
 	drainLimit  = 60 * time.Second
@@ -37,7 +36,8 @@ type phase struct {
 // phases is the story. Each leaves a healthy system to the next one.
 var phases = []phase{
 	{"three instances of orders start, and the load begins", (*demo).begin},
-	{"SIGTERM to every instance, one after another, twice", (*demo).rollApps},
+	{"SIGTERM to every instance, one after another", (*demo).rollApps},
+	{"a plan restarts every instance", (*demo).rollByPlan},
 	{"SIGTERM to the leading node", (*demo).stopNode},
 	{"SIGKILL to the leading node", (*demo).killLeader},
 	{"Redis stops and comes back empty", (*demo).stopRedis},
@@ -45,10 +45,13 @@ var phases = []phase{
 	{"drift is planted in Redis by hand", (*demo).repairDrift},
 	{"the load ends", (*demo).settle},
 	{"table and cache, ledger and clients are compared", (*demo).compare},
-	{"the instances stop together, and the nodes are compared", (*demo).end},
+	{"a plan stops the service, and the nodes are compared", (*demo).end},
 }
 
 func (d *demo) begin(ctx context.Context) error {
+	if err := d.declare(ctx); err != nil {
+		return err
+	}
 	for n := range ordersCount {
 		if err := d.startApp(ctx, appName(n)); err != nil {
 			return err
@@ -98,8 +101,8 @@ func (d *demo) rollApps(ctx context.Context) error {
 	before := d.load.tally.Counts()
 	d.balancer.Watch()
 	codes := []int{}
-	for n := range ordersCount * rollRounds {
-		name := appName(n % ordersCount)
+	for n := range ordersCount {
+		name := appName(n)
 		code, err := d.fleet.stop(ctx, name)
 		if err != nil {
 			return err
