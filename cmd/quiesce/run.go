@@ -67,7 +67,7 @@ func (c *cli) runCommand() *cobra.Command {
 		Short: "Run a command as an instance of a service, with a drain when it is to stop",
 		Long:  runLong,
 		Example: `  quiesce run --service orders --ready-url http://127.0.0.1:8080/healthz --draining-file /run/orders/draining -- ./orders
-  quiesce run --service web --grace 90s --drain-signal QUIT -- nginx -g 'daemon off;'`,
+  quiesce run --service web --grace 40s --drain-signal QUIT -- nginx -g 'daemon off;'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.parse(args, cmd.ArgsLenAtDash()); err != nil {
 				return err
@@ -134,7 +134,9 @@ func (r *serviceRun) run(ctx context.Context) error {
 	if err := r.gate.close(); err != nil {
 		return err
 	}
-	s := &serving{serviceRun: r, mark: rand.Text(), stops: make(chan os.Signal, stopsHeld)}
+	signals := catch(append([]os.Signal{syscall.SIGTERM, syscall.SIGINT}, toCommand...))
+	defer signals.stop()
+	s := &serving{serviceRun: r, signals: signals, mark: rand.Text(), stops: make(chan os.Signal, stopsHeld)}
 	app, err := client.Join(r.service, s.options()...)
 	if err != nil {
 		if errors.Is(err, client.ErrConfig) || errors.Is(err, client.ErrGrace) {

@@ -35,10 +35,11 @@ var errKilled = errors.New("the command did not end in time and was killed")
 // serving is a command that runs as an instance.
 type serving struct {
 	*serviceRun
-	mark  string         // this run's, see markLabel
-	stops chan os.Signal // for the app
-	app   *client.App
-	child *guard.Child
+	signals *signals
+	mark    string         // this run's, see markLabel
+	stops   chan os.Signal // for the app
+	app     *client.App
+	child   *guard.Child
 
 	stopping atomic.Bool // the command was asked to end
 	killed   atomic.Bool
@@ -49,8 +50,6 @@ type serving struct {
 func (s *serving) serve(parent context.Context) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	signals := catch(append([]os.Signal{syscall.SIGTERM, syscall.SIGINT}, toCommand...))
-	defer signals.stop()
 	child, err := guard.Start(guardCommand(), s.spec(s.environment(ctx)))
 	if err != nil {
 		s.leave(ctx)
@@ -61,11 +60,12 @@ func (s *serving) serve(parent context.Context) error {
 	if err := s.tasks(); err != nil {
 		child.End(0)
 		<-child.Ended()
+		s.leave(ctx)
 		s.app.Close()
 		return err
 	}
 	var joined sync.WaitGroup
-	joined.Go(func() { s.listen(ctx, signals) })
+	joined.Go(func() { s.listen(ctx) })
 	joined.Go(func() { s.open(ctx) })
 	joined.Go(func() { s.flag(ctx) })
 	joined.Go(func() { s.watch(ctx) })
@@ -121,12 +121,12 @@ func (s *serving) hasEnded() bool {
 var toCommand = []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGWINCH}
 
 // listen hands signals to the app, which drains, or to the command.
-func (s *serving) listen(ctx context.Context, signals *signals) {
+func (s *serving) listen(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case sig := <-signals.heard:
+		case sig := <-s.signals.heard:
 			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 				s.stop(sig)
 			} else {
