@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -251,13 +252,20 @@ func TestPlanCheck_FailureEndsThePlan(t *testing.T) {
 	}
 }
 
-func TestPlanCheck_ThatHangsHasFailed(t *testing.T) {
+func TestPlanCheck_ThatHangsHasFailedAndIsKilledWithWhatItStarted(t *testing.T) {
 	t.Parallel()
 	s := observedPlan(t, false)
-	_, said, code := newChecked(s, "sleep 600 & sleep 600", "--check-timeout", "1s", "--within", "20s")
+	started := filepath.Join(t.TempDir(), "started")
+	_, said, code := newChecked(s, "sleep 600 & echo $! >"+started+"; sleep 600", "--check-timeout", "1s", "--within", "20s")
 	if code != exitFailed || !strings.Contains(said, "it took longer than 1s") {
 		t.Errorf("%d: %s", code, said)
 	}
+	text, err := os.ReadFile(started)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	eventually(t, "its end", func() bool { return !alive(pid) })
 }
 
 func TestPlanCheck_PlanGoesOnWhenObservedAndChecked(t *testing.T) {
