@@ -3,7 +3,7 @@
 //
 // # Purpose
 //
-// One State holds sessions, locks, services and their instances, mappings, the outbox and reconciliation passes, under one revision, one
+// One State holds sessions, locks, services and their instances, plans, mappings, the outbox and reconciliation passes, under one revision, one
 // token counter and one cluster clock. Everything that must be decided once for the whole cluster is decided inside State.Apply.
 //
 // # Invariants
@@ -17,8 +17,12 @@
 //	I4  The holders of a lock are compatible, their sessions are alive, and the tokens of successive grants rise. (checkLock)
 //	I5  Nobody waits for what it could have: whatever frees a lock grants the next in the same entry. (checkLock)
 //	I6  A stored idempotency key answers with the result that was stored first. (testdata/idempotency.txt)
-//	I7  Instances that a drain grant made unavailable do not exceed the service's budget, but for flagged overdrafts. (checkInstances)
+//	I7  At the moment of a drain grant its service's budget holds, but for flagged overdrafts and for a shutdown that may leave nobody; and
+//	    nobody waits whom it has room for. (checkGrant, checkServices)
 //	I8  A pending event's token is the newest given for its key, and no key has two. (checkOutbox)
+//	I9  At most one plan works on a service, it stops at the failures it was told to stop at, and its targets are what their instances
+//	    are. (checkPlans)
+//	I10 No cleanup runs while an instance of a service that declares an overlapping pattern lives. (checkCleanups)
 //
 // # Ownership
 //
