@@ -124,6 +124,7 @@ func TestUndo_WhatTheDrainEndedBeginsAnewAndTheRestIsNotDisturbed(t *testing.T) 
 	if !errors.As(context.Cause(old), &why) || app.Context().Err() != nil {
 		t.Errorf("the old context ended with %v, the new one with %v", context.Cause(old), app.Context().Err())
 	}
+	must(t, app.On(PhaseReject, "new", d.notes("new"))) // the phase is still to come again
 	if want := []string{"stop first", "stop second", "start second", "start first"}; !slices.Equal(d.read(), want) {
 		t.Errorf("happened: %v, want %v", d.read(), want)
 	}
@@ -137,15 +138,23 @@ func TestUndo_InTheQueueDisturbsNothing(t *testing.T) {
 	eventually(t, "both ready", func() bool { return coordinator.Instances()[1].State == api.StateReady })
 	must(t, coordinator.Pause(coordinator.Instances()[1].ID)) // takes up the budget
 	work, draining := app.Context(), app.Draining()
-	asked := make(chan error, 1)
+	asked := make(chan error, 2)
 	go func() { asked <- app.Drain(within(t, 10*time.Second), Restart) }()
 	eventually(t, "queued", func() bool { return coordinator.Status(id).State == api.StateQueued })
+	go func() { asked <- app.Drain(within(t, 10*time.Second), Restart) }()
+	eventually(t, "asked twice", func() bool { return len(app.stops) == 1 })
 	if got := probe(app.Readiness()); got != http.StatusOK {
 		t.Errorf("in the queue readiness is %d", got)
 	}
 	must(t, coordinator.Undo(id))
-	if err := <-asked; !errors.Is(err, ErrUndone) {
-		t.Errorf("Drain returns %v", err)
+	for range 2 {
+		if err := <-asked; !errors.Is(err, ErrUndone) {
+			t.Errorf("Drain returns %v", err)
+		}
+	}
+	parked(t, coordinator, id)
+	if n := len(drainsAsked(t, coordinator, id)); n != 1 || coordinator.Status(id).State != api.StateReady {
+		t.Errorf("asked %d times, and is %s: what was undone is asked for again", n, coordinator.Status(id).State)
 	}
 	if work.Err() != nil || app.Context() != work || app.Draining() != draining {
 		t.Error("what had not ended was replaced")
@@ -231,4 +240,32 @@ func TestUndo_ACoordinatorThatIsAwayDoesNotHoldUpThePointOfNoReturn(t *testing.T
 	if took := time.Since(at); took > 4*time.Second { // a second for the answer that does not come, and one each for locks and leave
 		t.Errorf("took %v", took)
 	}
+}
+
+func TestUndo_RequestsAfterItAreNotCancelledWithThoseBefore(t *testing.T) {
+	t.Parallel()
+	coordinator, app, id, _ := readyApp(t, Grace(GraceMin), LameDuck(1))
+	app.budget.limit[PhaseFlush] = GraceDefault
+	began, ended := make(chan struct{}), make(chan struct{})
+	slow := app.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+	}))
+	go func() {
+		defer close(ended)
+		probe(slow)
+	}()
+	<-began
+	flushing, _, err := holds(app, PhaseFlush)
+	must(t, err)
+	must(t, coordinator.Drain(id))
+	<-flushing
+	<-ended
+	must(t, coordinator.Undo(id))
+	eventually(t, "ready again", app.serving)
+	probe(app.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := r.Context().Err(); err != nil {
+			t.Errorf("a new request: %v", err)
+		}
+	})))
 }
