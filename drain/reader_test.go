@@ -133,6 +133,58 @@ func TestWatch_NoAdoptionEndsOnAReadingThatIsNotWhole(t *testing.T) {
 	}
 }
 
+// The word that something changed may come later than the change: an adoption that was begun in between must not take what was read before
+// for the present, and find that the instance may have its transactions.
+func TestWatch_AdoptionLooksAtTheStateAnew(t *testing.T) {
+	t.Parallel()
+	log := newTestLog(t)
+	m := log.register(t, "a")
+	log.report(t, m, source, 5)
+	w, _ := watcherOf(t, log, &scripted{}, nil)
+	w.roster.changed = make(chan struct{}) // which never comes
+	if c := w.roster.claims(source, map[uint64]bool{5: true}, log.Now())[5]; c.doom != "" {
+		t.Fatalf("%+v", c)
+	}
+	log.lose(t, m)
+	w.adopt(m.id, func() {})
+	if c := w.roster.claims(source, map[uint64]bool{5: true}, log.Now())[5]; c.doom == "" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// dead is a reader of a server that is down.
+type dead struct{ scripted }
+
+func (*dead) Read(context.Context, time.Duration) (mysql.Reading, error) {
+	return mysql.Reading{}, mysql.ErrUnreachable
+}
+
+func TestWatch_SourceThatIsDownIsNotAskedMoreOftenBecauseManyWait(t *testing.T) {
+	t.Parallel()
+	config := Default()
+	config.RetryMin, config.RetryMax = time.Hour, time.Hour
+	reader := &timedReader{Reader: &dead{}}
+	task, err := New(config, Parts{Log: newTestLog(t), Sources: map[string]Source{source: {Reader: reader, Watch: DefaultWatch()}}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lead(t, task)
+	until(t, "asked", func() bool {
+		sources := task.Status().Sources
+		return len(sources) == 1 && sources[0].Detail == mysql.ErrUnreachable.Error()
+	})
+	const wishes = 5
+	for range wishes {
+		task.running().watchers[source].poke()
+		if _, err := task.Kill(t.Context(), TransactionID(source, 1, "1"), "why"); !errors.Is(err, ErrSourceUnreachable) {
+			t.Errorf("Kill = %v", err)
+		}
+	}
+	if n := reader.reads(); n != 1+wishes {
+		t.Errorf("asked %d times: once, and once for each wish of an operator, is %d", n, 1+wishes)
+	}
+}
+
 // The rule for whose transactions may be ended, case by case. Cluster time is 1,000 s after the state's beginning in each.
 func TestPolicy_EndsOnlyWhatIsSurelyOwnedByWhoMustNotHaveIt(t *testing.T) {
 	t.Parallel()

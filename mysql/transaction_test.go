@@ -318,28 +318,43 @@ func TestKill_NothingIsEndedWhileOtherReadersFreezeTheCache(t *testing.T) {
 	c := s.client(s.dsn)
 	s.exec(c, "BEGIN", "INSERT INTO ledger (v) VALUES ('kept')")
 	in, seen := s.seen(reader, c, present)
-	ctx, thaw := context.WithCancel(t.Context())
-	frozen, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for n := 0; ctx.Err() == nil; n++ {
-			_, _ = s.db.ExecContext(ctx, "DO (SELECT COUNT(*) FROM information_schema.INNODB_TRX)")
-			if n == 10 {
-				close(frozen)
-			}
-		}
-	}()
-	<-frozen
+	thaw := s.freeze()
 	for range 2 {
 		if got := s.kill(reader, in, seen); got[0] != mysql.KillUnsure {
 			t.Errorf("Kill = %v", got)
 		}
 	}
 	thaw()
-	<-ended
+	gone := seen
+	gone.Thread = 4_000_000
+	if got := s.kill(reader, in, gone); got[0] != mysql.KillOver {
+		t.Errorf("Kill of nothing = %v", got)
+	}
+	thaw = s.freeze() // at once: what the reader began as a proof the last time is still in there
+	if got := s.kill(reader, in, seen); got[0] != mysql.KillUnsure {
+		t.Errorf("Kill = %v, by the proof of the time before", got)
+	}
+	thaw()
 	if got := s.kill(reader, in, seen); got[0] != mysql.KillDone {
 		t.Errorf("Kill = %v once nobody else reads", got)
 	}
+}
+
+// freeze reads INNODB_TRX all the time, until the returned function is called.
+func (s server) freeze() (thaw func()) {
+	ctx, cancel := context.WithCancel(s.Context())
+	frozen, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ctx.Err() == nil; n++ {
+			_, _ = s.db.ExecContext(ctx, "DO (SELECT COUNT(*) FROM information_schema.INNODB_TRX)")
+			if n == 0 {
+				close(frozen)
+			}
+		}
+	}()
+	<-frozen
+	return func() { cancel(); <-ended }
 }
 
 func TestTransactions_MissingPrivilegesAreNamed(t *testing.T) {
