@@ -23,8 +23,8 @@ var ErrCutOff = errors.New("client: ended by the drain")
 // begins nothing is refused: requests that were admitted, and background work, may begin transactions as long as they are waited for.
 // From then on only what is open already goes on, and the drain's own tasks ([App.On], [App.Flush]), as long as they use the context
 // that they are given; everything else gets ErrStopping. When three quarters of the phase are over, what is still open is rolled back or
-// cancelled and its users get ErrCutOff. In the phase close the pool is closed once no connection is in use. A drain that is undone opens
-// it again.
+// cancelled and its users get ErrCutOff. In the phase close, after the servers and beside the application's own tasks, the pool is closed
+// once no connection is in use. A drain that is undone opens it again.
 type DB struct {
 	*sql.DB
 	watch *dbWatch

@@ -12,19 +12,12 @@ import (
 
 	"github.com/quiescehq/quiesce/client"
 	"github.com/quiescehq/quiesce/client/ginquiesce"
-	"github.com/quiescehq/quiesce/client/quiescetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestGate_RefusesWhileStoppingAndFinishesWhatRuns(t *testing.T) {
-	gin.SetMode(gin.TestMode)
-	coordinator, addr := quiescetest.Start(t)
-	app, err := client.Join("orders", client.Addrs(addr), client.Name("one"), client.Grace(6*time.Second),
-		client.LameDuck(10*time.Millisecond), client.LeaseTTL(time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
+	app, coordinator := join(t, client.Grace(6*time.Second), client.LeaseTTL(time.Second))
 	began, finish := make(chan struct{}), make(chan struct{})
 	router := gin.New()
 	router.Use(ginquiesce.Gate(app))
@@ -54,7 +47,9 @@ func TestGate_RefusesWhileStoppingAndFinishesWhatRuns(t *testing.T) {
 	go func() { status, _ := get("/slow"); slow <- status }()
 	<-began
 	await(t, func() bool { return coordinator.Instances()[0].State == "ready" })
-	coordinator.Drain(coordinator.Instances()[0].ID)
+	if err := coordinator.Drain(coordinator.Instances()[0].ID); err != nil {
+		t.Fatal(err)
+	}
 	await(t, func() bool { status, _ := get("/nowhere"); return status == http.StatusServiceUnavailable })
 	if status, _ := get("/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("readiness while stopping is %d", status)

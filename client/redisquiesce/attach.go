@@ -12,8 +12,9 @@ import (
 	"github.com/quiescehq/quiesce/client"
 )
 
-// BlockMax is how long Redis is asked to block at once.
-const BlockMax = time.Second
+// BlockMax is how long Redis is asked to block at once: a reader must be able to end within the phase consumers, which has a second at the
+// default grace, and less at a shorter one.
+const BlockMax = 250 * time.Millisecond
 
 const idlePoll = 5 * time.Millisecond
 
