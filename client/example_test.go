@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log"
 	"net/http"
 	"os"
@@ -22,6 +23,76 @@ func Example() {
 	mux.Handle("/healthz", app.Liveness())
 	mux.Handle("/readyz", app.Readiness())
 	os.Exit(app.Run(&http.Server{Addr: ":8080", Handler: app.Handler(mux)}))
+}
+
+// What an application has to do as it stops, beside answering requests.
+func ExampleApp_On() {
+	register := func(app *client.App, queue interface {
+		Read(context.Context) error
+	}, cron interface {
+		Start()
+		Stop()
+	}, db *sql.DB) error {
+		return errors.Join(
+			app.Go("queue", queue.Read, client.Essential()),
+			app.On(client.PhaseConsumers, "cron",
+				func(context.Context) error { cron.Stop(); return nil },
+				client.Undo(func(context.Context) error { cron.Start(); return nil })),
+			app.On(client.PhaseClose, "database",
+				func(context.Context) error { return db.Close() },
+				client.After(client.TaskServers)),
+		)
+	}
+	_ = register
+}
+
+// Server-sent events that end when the instance stops, so that the client asks another one.
+func ExampleApp_Stream() {
+	events := func(app *client.App, news <-chan string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			ctx := app.Stream(w, r)
+			for {
+				select {
+				case text := <-news:
+					_, _ = fmt.Fprintf(w, "data: %s\n\n", text)
+				case <-ctx.Done():
+					_, _ = fmt.Fprint(w, "event: goodbye\ndata:\n\n")
+					return
+				}
+				_ = http.NewResponseController(w).Flush()
+			}
+		}
+	}
+	_ = events
+}
+
+// A WebSocket, by whatever library, that is told to go away.
+func ExampleApp_Hijacked() {
+	serve := func(app *client.App, conn interface {
+		Close() error
+		CloseWith(code int, reason string)
+		Listen() error
+	}) error {
+		forget := app.Hijacked(conn, func(context.Context) { conn.CloseWith(1001, "going away") })
+		defer forget()
+		return conn.Listen()
+	}
+	_ = serve
+}
+
+// Rows whose cache keys could not be removed: if this process does not live to do it, the cluster does.
+func ExampleApp_Leftover() {
+	change := func(ctx context.Context, app *client.App, id int64, remove func(context.Context) error) error {
+		if err := app.Leftover("orders", id); err != nil {
+			return err
+		}
+		if err := remove(ctx); err != nil {
+			return err // it stays noted
+		}
+		return app.Settled("orders", id)
+	}
+	_ = change
 }
 
 // A lock whose token lets the database refuse a holder that lost it without knowing.

@@ -195,3 +195,18 @@ func TestKeepalive_ANodeThatHangsWhileItWaitsDoesNotCostTheLocks(t *testing.T) {
 		t.Errorf("the lock: %v", err)
 	}
 }
+
+func TestNews_AnAnswerThatWasOvertakenIsNotHeeded(t *testing.T) {
+	t.Parallel()
+	coordinator, app, id, _ := readyApp(t)
+	parked(t, coordinator, id)
+	sent := time.Now()
+	must(t, app.Pause(t.Context(), "maintenance"))
+	before := app.member.index
+	if changed := app.member.hear(sent, api.InstanceLease{State: api.StateReady, Index: before + 100}); !changed {
+		t.Error("the next keepalive would wait")
+	}
+	if !app.Paused() || app.member.index == before+100 {
+		t.Error("an answer from before the pause has ended it")
+	}
+}
