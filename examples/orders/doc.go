@@ -15,11 +15,12 @@
 //
 // # Ownership
 //
-// main owns the pools and the goroutine that cleans dirty keys; both end after client.App.Run has returned.
+// The instance owns the pools: its drain ends what is open in them and closes them. main owns the goroutine that cleans dirty keys, which
+// ends after client.App.Run has returned.
 //
 // # Time
 //
-// Requests are bounded by requestTimeout, the wait for a lock by lockWait. What follows a commit does not end with the request.
+// Requests are bounded by their class (readWithin, requestTimeout), the wait for a lock by lockWait. What follows a commit does not end with the request.
 //
 // # Failure
 //

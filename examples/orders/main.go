@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"log/slog"
 	"net/http"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quiescehq/quiesce/client"
+	"github.com/quiescehq/quiesce/client/redisquiesce"
 )
 
 const (
@@ -33,7 +33,13 @@ func run(log *slog.Logger, getenv func(string) string) int {
 		log.Error("cannot start", "error", err)
 		return exitUsage
 	}
-	db, err := openTable(cfg.mysqlDSN)
+	app, err := client.Join("orders", client.FromEnv(), client.Logger(log), client.Address(cfg.httpAddr))
+	if err != nil {
+		log.Error("cannot join", "error", err)
+		return exitUsage
+	}
+	defer app.Close()
+	db, err := openTable(app, cfg)
 	if err != nil {
 		log.Error("cannot start", "error", err)
 		return exitUnavailable
@@ -41,17 +47,15 @@ func run(log *slog.Logger, getenv func(string) string) int {
 	defer db.Close()
 	cache := redis.NewClient(&redis.Options{Addr: cfg.redisAddr, DialTimeout: redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout})
 	defer cache.Close()
-
-	app, err := client.Join("orders", client.FromEnv(), client.Logger(log), client.Address(cfg.httpAddr))
-	if err != nil {
-		log.Error("cannot join", "error", err)
+	if err := redisquiesce.Attach(app, cache); err != nil {
+		log.Error("cannot start", "error", err)
 		return exitUsage
 	}
 	return serve(app, db, cache, cfg, log)
 }
 
 // serve ends when everything it started has.
-func serve(app *client.App, db *sql.DB, cache *redis.Client, cfg config, log *slog.Logger) int {
+func serve(app *client.App, db *client.DB, cache *redis.Client, cfg config, log *slog.Logger) int {
 	s := &service{app: app, orders: table{db}, cache: cache, prefix: cfg.keyPrefix, log: log}
 	s.dirty = newDirtyKeys(s.publish)
 	app.Flush("dirty keys", s.dirty.flush)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/quiescehq/quiesce/client"
 )
 
 var (
@@ -15,7 +17,10 @@ var (
 	errFenced = errors.New("the lock on the order was lost")
 )
 
-const duplicateEntry = 1062
+const (
+	duplicateEntry = 1062
+	deadlock       = 1213
+)
 
 var schema = []string{
 	`CREATE TABLE IF NOT EXISTS orders (
@@ -46,11 +51,11 @@ type order struct {
 }
 
 // table is where orders are kept.
-type table struct{ db *sql.DB }
+type table struct{ db *client.DB }
 
-// openTable connects and creates what is missing.
-func openTable(dsn string) (*sql.DB, error) {
-	settings, err := mysql.ParseDSN(dsn)
+// openTable connects and creates what is missing. The pool stops with the instance: see client.DB.
+func openTable(app *client.App, cfg config) (*client.DB, error) {
+	settings, err := mysql.ParseDSN(cfg.mysqlDSN)
 	if err != nil {
 		return nil, fmt.Errorf("ORDERS_MYSQL_DSN: %w", err)
 	}
@@ -59,7 +64,10 @@ func openTable(dsn string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ORDERS_MYSQL_DSN: %w", err)
 	}
-	db := sql.OpenDB(connector)
+	db, err := app.OpenDB(connector, cfg.source)
+	if err != nil {
+		return nil, fmt.Errorf("ORDERS_SOURCE: %w", err)
+	}
 	db.SetMaxOpenConns(connectionsMax)
 	db.SetMaxIdleConns(connectionsMax)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -74,7 +82,7 @@ func openTable(dsn string) (*sql.DB, error) {
 
 // create inserts an order for a request, or gives the one that the same request made before.
 func (t table) create(ctx context.Context, request string, o order) (id int64, repeated bool, err error) {
-	err = t.inTransaction(ctx, func(tx *sql.Tx) error {
+	err = t.db.Tx(ctx, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, "INSERT INTO orders (customer, status, amount, note, version, updated_at) VALUES (?, 'new', ?, ?, 1, NOW(6))",
 			o.Customer, o.Amount, o.Note)
 		if err != nil {
@@ -84,7 +92,7 @@ func (t table) create(ctx context.Context, request string, o order) (id int64, r
 			return err
 		}
 		return note(ctx, tx, request, id)
-	})
+	}, again)
 	if isDuplicate(err) {
 		err = t.db.QueryRowContext(ctx, "SELECT order_id FROM ledger WHERE request_id = ?", request).Scan(&id)
 		return id, true, err
@@ -95,7 +103,7 @@ func (t table) create(ctx context.Context, request string, o order) (id int64, r
 // update changes an order for the holder of its lock. The token makes sure that this still is the last one: a conditional update checks and
 // sets it in one step.
 func (t table) update(ctx context.Context, request string, id int64, token uint64, status, text string) (repeated bool, err error) {
-	err = t.inTransaction(ctx, func(tx *sql.Tx) error {
+	err = t.db.Tx(ctx, func(tx *sql.Tx) error {
 		if err := note(ctx, tx, request, id); err != nil {
 			return err
 		}
@@ -108,7 +116,7 @@ func (t table) update(ctx context.Context, request string, id int64, token uint6
 			return err
 		}
 		return whyUnchanged(ctx, tx, id)
-	})
+	}, again)
 	if isDuplicate(err) {
 		return true, nil
 	}
@@ -142,26 +150,12 @@ func (t table) read(ctx context.Context, id int64) (o order, err error) {
 	return o, err
 }
 
-func (t table) inTransaction(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := t.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := do(tx); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
-	}
-	return tx.Commit()
-}
+// again lets a transaction that lost a deadlock be done once more: it was rolled back, and says the same a second time.
+var again = client.RetryOnce(func(err error) bool { return isRefusal(err, deadlock) })
 
-// ignoreDone drops the error of a rollback that the end of the context made before us.
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
-}
+func isDuplicate(err error) bool { return isRefusal(err, duplicateEntry) }
 
-func isDuplicate(err error) bool {
+func isRefusal(err error, number uint16) bool {
 	var refused *mysql.MySQLError
-	return errors.As(err, &refused) && refused.Number == duplicateEntry
+	return errors.As(err, &refused) && refused.Number == number
 }
