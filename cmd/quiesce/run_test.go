@@ -285,6 +285,10 @@ func TestRun_CommandThatWouldNotEndIsKilledWithItsChildren(t *testing.T) {
 	if state := r.instance().State; state != api.StateLeft {
 		t.Error(state)
 	}
+	// It is killed in its phase, before the instance says that it has left.
+	if out := r.out.String(); !strings.Contains(out, `phase=flush what=command`) {
+		t.Error("the drain does not know of it")
+	}
 }
 
 func TestRun_CommandThatEndsByItselfLetsTheInstanceLeave(t *testing.T) {
@@ -369,8 +373,8 @@ func TestRun_ClusterThatIsAwayKeepsNobodyFromStartingAndStopping(t *testing.T) {
 func TestRun_DrainSignalIsForTheCommandAloneAndOthersArePassedOn(t *testing.T) {
 	t.Parallel()
 	coordinator, addr := impatient(t)
-	r := startRun(t, coordinator, addr, `sh -c 'trap "echo early >early" QUIT; echo $$ >worker; while :; do sleep 0.02; done' &
-trap 'echo again >reloaded' HUP; trap 'sleep 0.3; exit 8' QUIT; while ! test -s worker; do sleep 0.02; done; echo $$ >self; while :; do sleep 0.02; done`, "--drain-signal", "quit")
+	r := startRun(t, coordinator, addr, `sh -c 'trap "echo early >early" USR2; echo $$ >worker; while :; do sleep 0.02; done' &
+trap 'echo again >reloaded' HUP; trap 'sleep 0.3; exit 8' USR2; while ! test -s worker; do sleep 0.02; done; echo $$ >self; while :; do sleep 0.02; done`, "--drain-signal", "usr2")
 	r.awaitState(api.StateReady)
 	r.pid("self")
 	_ = r.Process.Signal(syscall.SIGHUP)

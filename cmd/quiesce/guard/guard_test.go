@@ -108,11 +108,11 @@ func TestGuard_OrderWithMoreTimeThanTheInstantGetsItByExtension(t *testing.T) {
 func TestGuard_StopReachesTheCommandAloneThenWhatItLeft(t *testing.T) {
 	t.Parallel()
 	s := shell(t, `cd "$1"; sh -c 'trap "echo early >early; exit" TERM; echo $$ >worker; while :; do sleep 0.05; done' &
-trap 'sleep 0.5; test -e early && exit 1; rm -f early; exit 7' QUIT; while ! test -s worker; do sleep 0.05; done; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
+trap 'sleep 0.5; test -e early && exit 1; rm -f early; exit 7' TERM; while ! test -s worker; do sleep 0.05; done; echo $$ >self; while :; do sleep 0.05; done`, t.TempDir())
 	c := begin(t, s)
 	dir := s.Argv[4]
 	pidIn(t, dir, "self")
-	c.Stop(syscall.SIGQUIT, far)
+	c.Stop(syscall.SIGTERM, far)
 	if got := outcome(t, c); got.Code != 7 {
 		t.Errorf("%+v", got)
 	}
