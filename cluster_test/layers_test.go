@@ -84,7 +84,7 @@ var house = map[string]room{
 	"cluster_test/rolling":     {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
 	"cluster_test/rolling/app": {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},
 	"cluster_test/demo":        {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
-	"examples/orders":          {own: []string{"client", "client/ginquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
+	"examples/orders":          {own: []string{"client", "client/ginquiesce", "client/redisquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
 }
 
 // doesIO are the packages of the standard library that a silent room must not import, with all below them.
