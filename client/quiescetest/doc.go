@@ -6,9 +6,14 @@
 // the log's format are those of the product; only Raft, the disk and the network between nodes are missing. So whatever a node would refuse,
 // grant, queue or hand over, it does too, and it cannot drift.
 //
-// A test makes time pass ([Coordinator.Advance]), ends leases ([Coordinator.ExpireSession]), asks instances to stop ([Coordinator.Drain]),
-// takes the leader away ([Coordinator.LoseLeader]), lets requests fail, vanish, hang or come late ([Coordinator.FailNext] and its
-// neighbours), and reads back what was asked and what has become of it.
+// A test makes time pass ([Coordinator.Advance]), ends leases ([Coordinator.ExpireSession]), takes the leader away
+// ([Coordinator.LoseLeader]), lets requests fail, vanish, hang or come late ([Coordinator.FailNext] and its neighbours), and reads back what
+// was asked and what has become of it. It does what operators do: asks instances to stop and undoes it ([Coordinator.Drain],
+// [Coordinator.Undo]), pauses them, makes a service read-only, runs plans, and anything else by [Coordinator.Call]. And it does what a
+// platform does, without a signal to the process ([Signals]).
+//
+// A service is unknown until it is declared or an instance registers, and then lets one instance go at a time, 10 s after it became ready:
+// declare it with a settle_ms of 0 ([Coordinator.PutService]) to drain instances that have just started.
 //
 // # Invariants
 //
