@@ -80,8 +80,7 @@ type Reading struct {
 
 // TransactionReader looks at the transactions of one server, and ends them. It has one connection, and belongs to one goroutine at a time.
 type TransactionReader struct {
-	name string
-	pool *sql.DB
+	source *Source // for its pool, of one connection
 
 	conn     *sql.Conn // nil when there is none
 	number   uint64    // of conn, among all that this reader had
@@ -106,13 +105,13 @@ func OpenTransactions(cfg Config) (*TransactionReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TransactionReader{name: cfg.Name, pool: source.pool}, nil
+	return &TransactionReader{source: source}, nil
 }
 
 // Close ends the connection.
 func (r *TransactionReader) Close() error {
 	r.Release()
-	return r.pool.Close()
+	return r.source.Close()
 }
 
 // Release gives the connection back to the server until the next reading.
@@ -141,9 +140,9 @@ func (r *TransactionReader) judge(ctx context.Context, err error) error {
 	}
 	r.Release()
 	if serverError(err) == errorNeedsPrivilege {
-		return fmt.Errorf("source %s: %w: %w", r.name, ErrDenied, ErrLacksProcess)
+		return fmt.Errorf("source %s: %w: %w", r.source.name, ErrDenied, ErrLacksProcess)
 	}
-	return (&Source{name: r.name}).wrap(ctx, err)
+	return r.source.wrap(ctx, err)
 }
 
 func serverError(err error) uint16 {
@@ -158,7 +157,7 @@ func (r *TransactionReader) connect(ctx context.Context) error {
 	if r.conn != nil {
 		return nil
 	}
-	conn, err := r.pool.Conn(ctx)
+	conn, err := r.source.pool.Conn(ctx)
 	if err != nil {
 		return err
 	}
