@@ -108,6 +108,7 @@ func (r *run) run(ctx context.Context) error {
 		group.Go(func() error { return r.watchers[name].run(ctx) })
 	}
 	group.Go(func() error { return newAdopter(r).run(ctx) })
+	group.Go(func() error { return newNotices(r.task.Log, r.task.Logger).run(ctx) })
 	group.Go(func() error { return newCleaner(r.task, group).run(ctx) })
 	return group.Wait()
 }
