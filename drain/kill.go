@@ -63,7 +63,6 @@ type KillVerdict struct {
 }
 
 type killRequest struct {
-	id     string
 	thread uint64
 	trx    string
 	reason string
@@ -105,7 +104,7 @@ func (t *Task) Kill(ctx context.Context, id, reason string) (KillVerdict, error)
 	if r == nil {
 		return KillVerdict{}, fmt.Errorf("%w: this node does not lead", ErrSourceUnreachable)
 	}
-	request := &killRequest{id: id, thread: thread, trx: trx, reason: reason, answer: make(chan killAnswer, 1)}
+	request := &killRequest{thread: thread, trx: trx, reason: reason, answer: make(chan killAnswer, 1)}
 	select {
 	case r.watchers[source].manual <- request:
 	case <-r.ended:
