@@ -134,7 +134,7 @@ func TestDrain_WaitTellsEachStepAndHowItEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t, map[string][]any{"POST /v1/instances/i-1/drain": {queued.InstanceStatus}, "GET /v1/instances/i-1": append([]any{queued, queued}, told.then...)})
-			out, said, code := s.tell(append([]string{"drain", "i-1", "--wait"}, told.args...)...)
+			out, said, code := s.tell(append([]string{"drain", "i-1", "--wait", "--within", "20s"}, told.args...)...)
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			if code != told.code || lines[len(lines)-1] != told.last {
 				t.Errorf("%d\n%s%s", code, out, said)
