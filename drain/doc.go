@@ -37,7 +37,7 @@
 //
 // # Ownership
 //
-// Run owns a goroutine for each source, one for adoptions, one for cleanups and one for each cleanup at work; all are joined before it
+// Run owns a goroutine for each source, one for adoptions, one for notices, one for cleanups and one for each cleanup at work; all are joined before it
 // returns. Readers belong to their source's goroutine, which serves operators' wishes as well, and lets go of the server when the run ends.
 //
 // # Time
