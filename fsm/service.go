@@ -1,8 +1,8 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
-	"reflect"
 	"slices"
 )
 
@@ -98,7 +98,7 @@ func (c PutService) apply(s *State) Result {
 		return refuse(CodeDependencyCycle, "what it depends on depends on it")
 	}
 	v := c.service(old)
-	if known && reflect.DeepEqual(v, old) {
+	if known && bytes.Equal(encode(v), encode(old)) {
 		return Result{Service: &ServiceResult{Name: old.Name, Version: old.Version}}
 	}
 	s.auditSwitch("read_only", c, old.ReadOnly, v.ReadOnly)
