@@ -17,6 +17,8 @@
 //	R3  An asker that is stopped gets no further instant across: R1 holds. (TestGuard_StoppedAskerDoesNotKeepTheCommand)
 //	R4  Only processes that have not been reaped, and their groups, are signalled: never one that got an old number.
 //	R5  The outcome is told when nothing is left, or only what may be left. (TestGuard_RestIsEndedBeforeTheOutcomeIsTold)
+//	R6  A command that is stopped in its own way (Stop) hears its signal alone, and what it started hears nothing while it runs. The time that
+//	    it has is the guard's to keep. (TestGuard_StopReachesTheCommandAloneThenWhatItLeft, TestGuard_StopIsEnforcedWhoeverIsGone)
 //
 // # Ownership
 //
