@@ -174,6 +174,7 @@ func (a *App) Close() {
 
 // requestStop hands a reason to Run. Later ones are dropped.
 func (a *App) requestStop(why *StopError) {
+	why.at = time.Now()
 	select {
 	case a.stops <- why:
 	default:

@@ -88,6 +88,23 @@ func TestGo_EssentialWorkThatFailsDrainsTheInstance(t *testing.T) {
 	}
 }
 
+// There is no room in the budget, but an instance that is broken must not serve on until there is.
+func TestGo_WhatIsBrokenDoesNotWaitForRoom(t *testing.T) {
+	t.Parallel()
+	coordinator, app, id, code := readyApp(t, Grace(GraceMin), LameDuck(1))
+	other := join(t, app.options.config.Addrs[0], Name("other"))
+	run(other)
+	eventually(t, "both ready", func() bool { return coordinator.Instances()[1].State == "ready" })
+	must(t, coordinator.Pause(coordinator.Instances()[1].ID))
+	must(t, app.Go("essential", func(context.Context) error { return errors.New("on purpose") }, Essential()))
+	if got := exitCode(t, code); got != ExitFailed {
+		t.Errorf("exit code %d", got)
+	}
+	if v := coordinator.Status(id); !v.Overdraft {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestGo_IsBounded(t *testing.T) {
 	t.Parallel()
 	signals := make(quiescetest.Signals, 2)

@@ -26,10 +26,10 @@ type drain struct {
 	force   context.Context // ends when the process must go now
 	ctx     context.Context // ends with force, and when the drain is undone
 	end     context.CancelCauseFunc
-	hurried chan struct{} // closed when the platform has signalled
+	hurried chan struct{} // closed when killAt is known
 
 	mu        sync.Mutex
-	killAt    time.Time // when the platform kills; zero when it has not said that it will
+	killAt    time.Time // when the platform kills, or would if it had signalled; zero when nobody hurries
 	committed bool      // past the point of no return
 	left      int       // what could not be finished
 	started   []*task
@@ -40,7 +40,7 @@ func (a *App) newDrain(force context.Context, why *StopError, s *servers) *drain
 	d := &drain{app: a, why: why, servers: s, force: force, hurried: make(chan struct{})}
 	d.reports = newReporter(d)
 	d.ctx, d.end = context.WithCancelCause(force)
-	if why.Signal != nil {
+	if why.Signal != nil || why.failed { // one that is broken must not serve on until there is room
 		d.hurry(why)
 	}
 	return d
@@ -203,8 +203,12 @@ func (d *drain) hurry(why *StopError) bool {
 	if d.wasUndone() {
 		return false
 	}
-	d.killAt = why.at.Add(d.app.options.grace)
-	close(d.hurried)
+	killAt := why.at.Add(d.app.options.grace)
+	if d.killAt.IsZero() {
+		d.killAt = killAt
+		close(d.hurried)
+	}
+	d.killAt = earlier(d.killAt, killAt)
 	return true
 }
 

@@ -108,7 +108,7 @@ func (m *member) mustTellReady() bool {
 }
 
 func (m *member) tellReady(ctx context.Context) error {
-	_, err := m.command(ctx, "ready", 0, func(incarnation uint64) any { return api.Incarnation{Incarnation: incarnation} })
+	_, err := m.command(ctx, "ready", unreachableFor, func(incarnation uint64) any { return api.Incarnation{Incarnation: incarnation} })
 	var refused *Error
 	if errors.As(err, &refused) && refused.Code == api.CodeInstanceState {
 		err = nil // it is stopping already; the keepalive says so

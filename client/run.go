@@ -14,7 +14,7 @@ type StopError struct {
 	Signal os.Signal // nil when no signal asked
 	Fenced bool      // another incarnation has taken over, or the coordinator counted this one as lost
 
-	at      time.Time // of the signal
+	at      time.Time // when it came
 	intent  Intent    // instead of the instance's, or ""
 	granted bool      // the drain was asked for elsewhere and is granted
 	failed  bool      // of itself

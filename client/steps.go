@@ -80,9 +80,12 @@ func (d *drain) closeServers(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// leave tells the coordinator. It is best effort: a lease that is not renewed says the same later.
+// leave tells the coordinator. It is best effort: a lease that is not renewed says the same later. Reports that are still queued have half
+// of the time, for the last word says more.
 func (d *drain) leave(ctx context.Context) (int, error) {
-	d.reports.finish(ctx)
+	reporting, cancel := context.WithTimeout(ctx, d.app.budget.limit[PhaseLeave]/2)
+	defer cancel()
+	d.reports.finish(reporting)
 	if !d.app.member.reachable() {
 		return 0, nil
 	}
