@@ -136,9 +136,13 @@ type actor struct {
 	c *harness.Cluster
 }
 
+// patientGraceMs is of an instance whose drain may take as long as a test.
+const patientGraceMs = 600_000
+
 func enter(c *harness.Cluster, service, name string, ttl time.Duration) (*actor, error) {
 	a := &actor{c: c}
-	err := request(c, http.MethodPost, "/v1/instances", api.RegisterInstance{Service: service, Name: name, LeaseTTLMs: uint64(ttl.Milliseconds())}, &a.Registered)
+	err := request(c, http.MethodPost, "/v1/instances", api.RegisterInstance{Service: service, Name: name, LeaseTTLMs: uint64(ttl.Milliseconds()),
+		GraceMs: patientGraceMs, Phases: []api.PhaseTime{{Phase: "reject", LimitMs: patientGraceMs}}}, &a.Registered)
 	if err == nil {
 		err = a.say("ready")
 	}

@@ -21,7 +21,7 @@ var errMoved = errors.New("entries come all the while")
 
 // Lives reads every instance of a service that the cluster still knows. Nothing should change meanwhile: it is tried again until nothing did.
 func Lives(c *harness.Cluster, service string) ([]Life, error) {
-	through := c.Follower()
+	through := c.Follower() // the time of a leader goes on
 	var err error
 	for range 50 {
 		var lives []Life
@@ -81,6 +81,17 @@ func getOf(c *harness.Cluster, through *harness.Node, path string, into any) err
 		return err
 	}
 	return answer.Into(into)
+}
+
+// Waited is how long the instance stood in the queue before its last grant, in milliseconds.
+func (l Life) Waited() int64 {
+	at, _ := l.grantedAt()
+	for i := len(l.History) - 1; i >= 0; i-- {
+		if l.History[i].State == api.StateQueued && l.At[i] <= at && (i == 0 || l.History[i-1].State != api.StateQueued) {
+			return at - l.At[i]
+		}
+	}
+	return 0
 }
 
 // absence is a place of the budget that was taken, from its beginning to before its end.
