@@ -267,7 +267,7 @@ func (r *Replica) removeSafely(ctx context.Context, id string) error {
 		return &RefusedError{Code: CodeNotLeader, Detail: "this node does not lead"}
 	}
 	if id == r.cfg.NodeID {
-		return &RefusedError{Code: CodeUnsafe, Detail: "a leader does not remove itself; transfer leadership first, or send the node SIGTERM"}
+		return &RefusedError{Code: CodeUnsafe, Detail: "a leader does not remove itself; transfer leadership first: POST /v1/cluster/transfer, or send the node SIGTERM"}
 	}
 	end, err := r.beginChange(ctx)
 	if err != nil {
@@ -298,7 +298,7 @@ func (r *Replica) checkRemoval(ctx context.Context, id string) error {
 	voters := len(r.voters())
 	remain := voters - 1
 	if remain < r.cfg.MinVoters {
-		return &RefusedError{Code: CodeUnsafe, Detail: fmt.Sprintf("%d voters would remain, at least %d must; stop the node in place instead", remain, r.cfg.MinVoters)}
+		return &RefusedError{Code: CodeUnsafe, Detail: fmt.Sprintf("%d voters would remain, at least %d must; stop the node in place instead: send it SIGTERM", remain, r.cfg.MinVoters)}
 	}
 	healthy := r.healthy(ctx, id)
 	if len(healthy) >= remain/2+1 {
