@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 	"github.com/quiescehq/quiesce/bench/loads"
 	"github.com/quiescehq/quiesce/bench/system"
@@ -28,7 +29,7 @@ type bench struct {
 	options
 	dir      string
 	progress io.Writer
-	place    place
+	place    figure.Place
 	results  results
 	runs     int // names each use of the wire client
 
@@ -68,7 +69,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 		}
 	}
 	if b.has(partRedis) {
-		if b.redis, err = system.StartRedis(ctx, folder("redis")); errors.Is(err, system.ErrNoRedis) {
+		if b.redis, err = system.StartRedis(ctx, system.RedisConfig{Dir: folder("redis"), Durable: true}); errors.Is(err, system.ErrNoRedis) {
 			b.say("no Redis: %v", err)
 			err = nil
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 	"github.com/quiescehq/quiesce/bench/system"
 )
@@ -50,7 +51,7 @@ func TestBench_EveryWorkloadRunsAndIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := (report{results: b.results, place: placeOf(b.dir), options: b.options}).print(&out); err != nil {
+	if err := (report{results: b.results, place: figure.PlaceOf(b.dir), options: b.options}).print(&out); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -108,29 +109,5 @@ func TestResults_EtcdIsTakenWithItsBestNumberOfConnections(t *testing.T) {
 	}
 	if _, measured := figures["http_cycles_ratio_etcd_4"]; measured {
 		t.Error("a figure was reported of what was not measured")
-	}
-}
-
-func TestGoal_IsMetAtItsLimit(t *testing.T) {
-	t.Parallel()
-	atLeast, atMost := goal{"", 6, false}, goal{"", 0.4, true}
-	for value, want := range map[float64]bool{5.99: false, 6: true, 6.01: true} {
-		if atLeast.met(value) != want {
-			t.Errorf("%v of at least 6: %v", value, !want)
-		}
-	}
-	for value, want := range map[float64]bool{0.39: true, 0.4: true, 0.41: false} {
-		if atMost.met(value) != want {
-			t.Errorf("%v of at most 0.4: %v", value, !want)
-		}
-	}
-}
-
-func TestRounded_KeepsFourDigits(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[float64]float64{0: 0, 1.23456: 1.235, 12345.6: 12350, 0.000123456: 0.0001235} {
-		if got := rounded(value); got != want {
-			t.Errorf("%v became %v, want %v", value, got, want)
-		}
 	}
 }

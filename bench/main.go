@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/system"
 )
 
@@ -62,7 +63,7 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 		b.progress = io.Discard
 	}
 	defer func() { err = errors.Join(err, b.close()) }() // before the folder goes
-	b.place = placeOf(dir)
+	b.place = figure.PlaceOf(dir)
 	if err := b.start(ctx); err != nil {
 		return err
 	}

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"text/tabwriter"
 
+	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 )
 
 // report prints what was measured.
 type report struct {
 	results results
-	place   place
+	place   figure.Place
 	options options
 }
 
@@ -24,33 +23,16 @@ func (r report) print(out io.Writer) error {
 			return err
 		}
 	}
-	for name, value := range figures {
-		figures[name] = rounded(value)
-	}
-	line, err := json.Marshal(figures) // in the order of the names
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(out, "%s\n", line)
-	return err
+	return figures.Print(out)
 }
 
-// rounded keeps four digits: the machine repeats fewer.
-func rounded(v float64) float64 {
-	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-		return 0
-	}
-	scale := math.Pow(10, 3-math.Floor(math.Log10(math.Abs(v))))
-	return math.Round(v*scale) / scale
-}
-
-func (r report) tables(out io.Writer, figures map[string]float64) error {
+func (r report) tables(out io.Writer, figures figure.Figures) error {
 	fmt.Fprintf(out, "%s\n%d rounds of %s a case; medians. Clients, three members of each system and Redis share this machine;\nwhat else ran on it used %.1f cores (median of all cases). CPU is for one acquire and release.\n",
 		r.place, r.options.rounds, r.options.measure, figures["others_cores"])
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.cycleTable(w)
 	r.contendedTable(w)
-	r.goalTable(w, figures)
+	figures.Compare(w, goals)
 	fmt.Fprintln(w)
 	return w.Flush()
 }
@@ -102,38 +84,11 @@ func (r report) row(w io.Writer, name string, samples, etcd []load.Sample) {
 	fmt.Fprintln(w)
 }
 
-// goal is what a figure is to reach.
-type goal struct {
-	figure string
-	limit  float64
-	atMost bool
-}
-
-var goals = []goal{
-	{"sdk_cycles_ratio_etcd_64", 6, false}, {"sdk_cycles_ratio_etcd_256", 6, false},
-	{"sdk_p99_ratio_etcd_64", 0.4, true}, {"sdk_p99_ratio_etcd_256", 0.4, true},
-	{"http_cycles_ratio_etcd_64", 2, false}, {"http_cycles_ratio_etcd_256", 2, false},
-	{"http_p99_ratio_etcd_64", 0.5, true}, {"http_p99_ratio_etcd_256", 0.5, true},
-	{"cycles_ratio_etcd_1", 1.1, false}, {"handoff_ratio_etcd_16", 5, false},
-	{"keepalive_1000_ms", 2, true}, {"live_sessions_cores", 1, true},
-}
-
-func (g goal) met(value float64) bool { return value == g.limit || (value < g.limit) == g.atMost }
-
-func (r report) goalTable(w io.Writer, figures map[string]float64) {
-	fmt.Fprint(w, "\ngoals\tmeasured\tgoal\t\t\n")
-	for _, g := range goals {
-		value, measured := figures[g.figure]
-		if !measured {
-			continue
-		}
-		sign, verdict := ">=", "met"
-		if g.atMost {
-			sign = "<="
-		}
-		if !g.met(value) {
-			verdict = "NOT met"
-		}
-		fmt.Fprintf(w, "%s\t%.2f\t%s %.1f\t%s\t\n", g.figure, value, sign, g.limit, verdict)
-	}
+var goals = []figure.Goal{
+	{Figure: "sdk_cycles_ratio_etcd_64", Limit: 6}, {Figure: "sdk_cycles_ratio_etcd_256", Limit: 6},
+	{Figure: "sdk_p99_ratio_etcd_64", Limit: 0.4, AtMost: true}, {Figure: "sdk_p99_ratio_etcd_256", Limit: 0.4, AtMost: true},
+	{Figure: "http_cycles_ratio_etcd_64", Limit: 2}, {Figure: "http_cycles_ratio_etcd_256", Limit: 2},
+	{Figure: "http_p99_ratio_etcd_64", Limit: 0.5, AtMost: true}, {Figure: "http_p99_ratio_etcd_256", Limit: 0.5, AtMost: true},
+	{Figure: "cycles_ratio_etcd_1", Limit: 1.1}, {Figure: "handoff_ratio_etcd_16", Limit: 5},
+	{Figure: "keepalive_1000_ms", Limit: 2, AtMost: true}, {Figure: "live_sessions_cores", Limit: 1, AtMost: true},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 )
 
@@ -40,8 +41,8 @@ func (r results) etcd(prefix string, workers int) (best []load.Sample, connectio
 }
 
 // figures are all results under their names for programs; what was not measured is absent.
-func (r results) figures(o options) map[string]float64 {
-	out := map[string]float64{}
+func (r results) figures(o options) figure.Figures {
+	out := figure.Figures{}
 	for _, workers := range o.workers {
 		etcd, connections := r.etcd("", workers)
 		put(out, "etcd", workers, etcd)

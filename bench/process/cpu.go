@@ -41,6 +41,20 @@ func parseStat(stat string) (time.Duration, error) {
 	return ticks(fields[utime : stime+1]...)
 }
 
+// Resident is the memory of a process that is not swapped out, in bytes. Linux only.
+func Resident(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("%w: %q", errFormat, text)
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	return pages * uint64(os.Getpagesize()), err
+}
+
 // Busy is the time that all cores of the machine have spent on processes so far. Linux only.
 func Busy() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")

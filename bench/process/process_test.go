@@ -3,6 +3,7 @@ package process
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -83,4 +84,25 @@ func TestCPU_GrowsWithWork(t *testing.T) {
 			t.Fatal("30 s of work were not seen")
 		}
 	}
+}
+
+func TestResident_GrowsWithWhatIsTouched(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/statm"); err != nil {
+		t.Skip("no /proc here")
+	}
+	const size = 64 << 20
+	before, err := Resident(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := make([]byte, size)
+	for i := 0; i < len(held); i += os.Getpagesize() {
+		held[i] = 1
+	}
+	after, err := Resident(os.Getpid())
+	if err != nil || after < before+size/2 || after > before+4*size {
+		t.Errorf("%d bytes before and %d after %d were touched, %v", before, after, len(held), err)
+	}
+	runtime.KeepAlive(held)
 }

@@ -2,15 +2,12 @@ package system
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/quiescehq/quiesce/bench/process"
 )
@@ -19,9 +16,10 @@ import (
 type Quiesce struct {
 	Addrs []string // of the HTTP API
 
-	nodes    group
-	profiles string
-	http     *http.Client
+	nodes  group
+	specs  []process.Spec
+	folder string // of their profiles
+	http   *http.Client
 }
 
 // QuiesceConfig says what to start.
@@ -34,7 +32,7 @@ type QuiesceConfig struct {
 
 // StartQuiesce starts the nodes with their defaults and waits until all are ready.
 func StartQuiesce(ctx context.Context, c QuiesceConfig) (_ *Quiesce, err error) {
-	q := &Quiesce{profiles: c.Profiles, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	q := &Quiesce{folder: c.Profiles, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, q.Close())
@@ -65,6 +63,7 @@ func StartQuiesce(ctx context.Context, c QuiesceConfig) (_ *Quiesce, err error) 
 		if c.Profiles != "" {
 			spec.Env = []string{profileEnv + "=" + q.profileOf(i)}
 		}
+		q.specs = append(q.specs, spec)
 		if err := q.nodes.start(spec); err != nil {
 			return nil, err
 		}
@@ -90,7 +89,11 @@ func (q *Quiesce) ready(ctx context.Context) error {
 const answerBytesMax = 1 << 20
 
 func (q *Quiesce) get(ctx context.Context, addr, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	return q.do(ctx, http.MethodGet, addr, path, http.StatusOK)
+}
+
+func (q *Quiesce) do(ctx context.Context, method, addr, path string, want int) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -100,64 +103,8 @@ func (q *Quiesce) get(ctx context.Context, addr, path string) ([]byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, answerBytesMax))
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %d: %s", path, response.StatusCode, body)
+	if err == nil && response.StatusCode != want {
+		err = fmt.Errorf("%s %s: %d: %s", method, path, response.StatusCode, body)
 	}
 	return body, err
 }
-
-// Leader is the number of the node that leads.
-func (q *Quiesce) Leader(ctx context.Context) (int, error) {
-	body, err := q.get(ctx, q.Addrs[0], "/v1/cluster")
-	if err != nil {
-		return 0, err
-	}
-	var status struct{ Leader string }
-	if err := json.Unmarshal(body, &status); err != nil {
-		return 0, err
-	}
-	for i := range q.Addrs {
-		if status.Leader == fmt.Sprintf("n%d", i+1) {
-			return i, nil
-		}
-	}
-	return 0, fmt.Errorf("the cluster has no leader: %q", status.Leader)
-}
-
-// PID of a node.
-func (q *Quiesce) PID(node int) int { return q.nodes[node].PID() }
-
-// InFlight is how many requests a node is answering, the parked ones included.
-func (q *Quiesce) InFlight(ctx context.Context, node int) (int, error) {
-	body, err := q.get(ctx, q.Addrs[node], "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.SplitSeq(string(body), "\n") {
-		if value, ok := strings.CutPrefix(line, "quiesce_http_in_flight "); ok {
-			var n int
-			_, err := fmt.Sscan(value, &n)
-			return n, err
-		}
-	}
-	return 0, errors.New("the node shows no requests in flight")
-}
-
-// Profile makes a node write a CPU profile until stop is called, which returns its path.
-func (q *Quiesce) Profile(node int) (stop func(context.Context) (string, error), err error) {
-	if err := q.nodes[node].Signal(syscall.SIGUSR1); err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (string, error) {
-		if err := q.nodes[node].Signal(syscall.SIGUSR2); err != nil {
-			return "", err
-		}
-		return awaitFile(ctx, q.profileOf(node))
-	}, nil
-}
-
-func (q *Quiesce) profileOf(node int) string {
-	return filepath.Join(q.profiles, fmt.Sprintf("n%d.cpu", node+1))
-}
-
-const profileMax = 5 * time.Second

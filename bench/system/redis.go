@@ -22,8 +22,14 @@ type Redis struct {
 	server group
 }
 
-// StartRedis starts a server that syncs its log after every command.
-func StartRedis(ctx context.Context, dir string) (_ *Redis, err error) {
+// RedisConfig says what to start.
+type RedisConfig struct {
+	Dir     string
+	Durable bool // sync a log after every command, as a lock needs it; a cache keeps nothing
+}
+
+// StartRedis starts a server.
+func StartRedis(ctx context.Context, c RedisConfig) (_ *Redis, err error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, ErrNoRedis
@@ -43,11 +49,14 @@ func StartRedis(ctx context.Context, dir string) (_ *Redis, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	args := []string{"--bind", host, "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"}
-	if err := r.server.start(process.Spec{Path: path, Args: args, Log: filepath.Join(dir, "redis.log")}); err != nil {
+	args := []string{"--bind", host, "--port", port, "--dir", c.Dir, "--save", "", "--daemonize", "no"}
+	if c.Durable {
+		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
+	}
+	if err := r.server.start(process.Spec{Path: path, Args: args, Log: filepath.Join(c.Dir, "redis.log")}); err != nil {
 		return nil, err
 	}
 	client := redis.NewClient(&redis.Options{Addr: r.Addr})

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,14 @@ var ErrMalformed = errors.New("wire: malformed answer")
 
 // Conn is a connection that is kept open.
 type Conn struct {
+	Limit time.Duration // of one exchange; 20 s when 0
+
 	conn net.Conn
 	head []byte // of every request
 	out  []byte
 	in   []byte // of it, read is filled
 	read int
+	last []byte // head of the last answer
 	body []byte // of a chunked answer
 }
 
@@ -58,7 +62,7 @@ type Request struct {
 
 // Do exchanges a request for an answer. The body is valid until the next call.
 func (c *Conn) Do(r Request) (status int, body []byte, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(exchangeMax)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(cmp.Or(c.Limit, exchangeMax))); err != nil {
 		return 0, nil, err
 	}
 	c.encode(r)
@@ -96,12 +100,19 @@ func (c *Conn) answer() (status int, body []byte, err error) {
 	if status, err = strconv.Atoi(string(head[9:12])); err != nil {
 		return 0, nil, fmt.Errorf("%w: %q", ErrMalformed, head)
 	}
+	c.last = append(c.last[:0], head...) // what follows may move it
 	if length, ok := field(head, "content-length"); ok {
 		body, err = c.counted(rest, length)
 	} else if coding, ok := field(head, "transfer-encoding"); ok && string(coding) == "chunked" {
 		body, err = c.chunked(rest)
 	}
 	return status, body, err
+}
+
+// Field is a header of the last answer, by its name in lower case.
+func (c *Conn) Field(name string) (string, bool) {
+	value, ok := field(c.last, name)
+	return string(value), ok
 }
 
 // more reads once, into a larger buffer if need be.
