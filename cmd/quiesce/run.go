@@ -80,7 +80,7 @@ func (c *cli) runCommand() *cobra.Command {
 	flags.StringVar(&r.name, "name", c.getenv(client.EnvInstance), "name of the instance, the same after a restart if it can be ($"+client.EnvInstance+", or host and process)")
 	flags.StringVar(&r.address, "address", "", "where it serves, for those who look")
 	flags.DurationVar(&r.grace, "grace", client.GraceDefault, "from the platform's signal to its kill: less than it really is")
-	flags.DurationVar(&r.lameDuck, "lame-duck", 3*time.Second, "how long to serve after it is no longer ready: two probe periods or more")
+	flags.DurationVar(&r.lameDuck, "lame-duck", 0, "how long to serve after it is no longer ready: two probe periods or more (default 3s, less where the grace is under 25s)")
 	flags.DurationVar(&r.ttl, "ttl", 10*time.Second, "how long the cluster waits for a sign of life before it counts the instance as lost")
 	flags.StringVar(&r.intent, "intent", api.IntentRestart, "what a stop is for: restart, or remove, which keeps no place for a successor")
 	flags.StringVar(&r.platform, "platform", "", "kubernetes or none (default kubernetes where "+envKubernetes+" is set)")
