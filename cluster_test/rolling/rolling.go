@@ -67,6 +67,8 @@ type run struct {
 	c        *harness.Cluster
 	places   services.Services
 	dir      string
+	grace    time.Duration
+	more     []string // variables of the instances
 	apps     []*App
 	balancer *traffic.Balancer
 	load     *load
@@ -80,7 +82,7 @@ type run struct {
 // Run plays a run and judges it. What is wrong fails the test.
 func Run(t testing.TB, o Options) Report {
 	t.Helper()
-	r := &run{t: t, places: services.Require(t), dir: t.TempDir(), began: time.Now(), report: Report{Rounds: o.Rounds}}
+	r := &run{t: t, places: services.Require(t), dir: t.TempDir(), began: time.Now(), grace: appGrace, report: Report{Rounds: o.Rounds}}
 	r.report.Control = r.control()
 	r.c = harness.Start(t, harness.Options{MySQL: r.places.MySQLDSN, Redis: r.places.RedisAddr})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,18 +111,23 @@ func (r *run) begin() {
 	for n := range appsCount {
 		r.apps = append(r.apps, r.startApp(fmt.Sprintf("orders-%d", n+1)))
 	}
+	r.settled()
+	r.balancer.Watch()
+}
+
+func (r *run) settled() {
+	r.t.Helper()
 	r.await("all instances to be available", func() string {
 		if s := r.service(); s.Available != appsCount {
 			return fmt.Sprintf("%d of %d are", s.Available, appsCount)
 		}
 		return r.balancer.AllReady(appsCount)(r.t.Context())
 	})
-	r.balancer.Watch()
 }
 
 func (r *run) startApp(name string) *App {
 	r.t.Helper()
-	a := StartApp(r.t, program, r.dir, name, append(Environment(r.c, appGrace), "QUIESCE_LAME_DUCK="+lameDuck.String(), "ORDERS_HTTP_ADDR=127.0.0.1:0", "ORDERS_MYSQL_DSN="+r.places.MySQLDSN,
+	a := StartApp(r.t, program, r.dir, name, append(append(Environment(r.c, r.grace), r.more...), "QUIESCE_LAME_DUCK="+lameDuck.String(), "ORDERS_HTTP_ADDR=127.0.0.1:0", "ORDERS_MYSQL_DSN="+r.places.MySQLDSN,
 		"ORDERS_REDIS_ADDR="+r.places.RedisAddr, "ORDERS_KEY_PREFIX="+r.places.Prefix)...)
 	r.balancer.Put(name, a.Base)
 	return a
