@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ func newVictims(t *testing.T, c *harness.Cluster, prefix string) []*victim {
 	victims := make([]*victim, len(stallable))
 	for i, phase := range stallable {
 		v := &victim{phase: phase, service: prefix + "-" + phase}
+		v.declare(t, c)
 		v.App = rolling.BeginApp(t, rolling.AppProgram, dir, v.service, append(rolling.Environment(c, victimGrace), "APP_SERVICE="+v.service,
 			"QUIESCE_LEASE_TTL="+victimTTL.String(), "APP_HANG="+phase, "APP_LOCKS="+v.service,
 			fmt.Sprintf("APP_LEFTOVER=%s,%d", mappingJSON, i))...)
@@ -57,6 +59,14 @@ func newVictims(t *testing.T, c *harness.Cluster, prefix string) []*victim {
 		v.id = registeredAs(t, v.App)
 	}
 	return victims
+}
+
+// declare puts the service before there is an instance, which settles for as long as is said when it becomes ready.
+func (v *victim) declare(t *testing.T, c *harness.Cluster) {
+	t.Helper()
+	if err := declare(c, v.service, 1, 0, keptPlaceMs, lostHoldMs); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // enterPhase signals the instance and returns when the log says that it is in its phase.
@@ -72,9 +82,6 @@ func (v *victim) enterPhase(ctx context.Context, c *harness.Cluster, b *board) (
 
 // prepare sees to it that the phase will not be over at once.
 func (v *victim) prepare(ctx context.Context, c *harness.Cluster, b *board) error {
-	if err := declare(c, v.service, 1, 0, keptPlaceMs, lostHoldMs); err != nil {
-		return err
-	}
 	if _, err := b.awaitOne(v.id, "to be ready", seenWithin, inState(api.StateReady)); err != nil {
 		return err
 	}
@@ -98,7 +105,8 @@ func (v *victim) hold(ctx context.Context) error {
 	if !v.Line("listening", &addr) {
 		return errUnseen
 	}
-	go func() { // ends with the process
+	before := strings.Count(v.Output(), `"msg":"holding"`)
+	go func() { // ends with the process, or ctx
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr.Addr+"/hang", nil)
 		if err != nil {
 			return
@@ -107,7 +115,7 @@ func (v *victim) hold(ctx context.Context) error {
 			_ = answer.Body.Close()
 		}
 	}()
-	return eventually(seenWithin, "the request to be served", func() bool { return v.Line("holding", nil) })
+	return eventually(seenWithin, "the request to be served", func() bool { return strings.Count(v.Output(), `"msg":"holding"`) > before })
 }
 
 // eventually is harness.Eventually for any goroutine.

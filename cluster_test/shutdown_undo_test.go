@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"syscall"
@@ -18,8 +19,11 @@ func TestShutdown_UndoneDrainServesOn(t *testing.T) {
 	c := harness.Start(t, harness.Options{Nodes: 1})
 	b := watchInstances(t, c)
 	v := &victim{phase: "reject", service: "undone"}
+	v.declare(t, c)
 	v.App, v.id = startApp(t, c, t.TempDir(), v.service, "undone", victimGrace, "QUIESCE_LAME_DUCK=200ms")
-	if err := v.prepare(t.Context(), c, b); err != nil {
+	holding, letGo := context.WithCancel(t.Context())
+	defer letGo()
+	if err := v.prepare(holding, c, b); err != nil {
 		t.Fatal(err)
 	}
 	wish := func(what string, body any) error { return sayOf(c, v.id, what, body) }
@@ -46,7 +50,7 @@ func TestShutdown_UndoneDrainServesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := v.hold(t.Context()); err != nil {
+	if err := v.hold(holding); err != nil {
 		t.Fatal(err)
 	}
 	if err := v.Signal(syscall.SIGTERM); err != nil {
@@ -58,6 +62,7 @@ func TestShutdown_UndoneDrainServesOn(t *testing.T) {
 	if err := wish("undo", api.InstanceWish{}); err == nil || !strings.Contains(err.Error(), string(api.CodeNotUndoable)) {
 		t.Errorf("the drain of a process that is signalled is undone: %v", err)
 	}
+	letGo()
 	if code := v.Wait(t, victimGrace); code != client.ExitClean {
 		t.Errorf("exit code %d", code)
 	}
