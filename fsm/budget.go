@@ -87,10 +87,22 @@ func (v Service) maxUnavailable(base int) int {
 	return int(v.MaxUnavailable)
 }
 
-// mayTake tells whether one more instance may be taken out of service.
-func (s *State) mayTake(service string) bool {
-	v, _ := s.services.get(service)
-	return !v.Freeze && s.room(service) > 0
+// mayTake tells whether an instance may be taken out of service. What it takes up itself, because it has not settled, is not held
+// against it: it may go if the budget holds without it.
+func (s *State) mayTake(v Instance) bool {
+	service, _ := s.services.get(v.Service)
+	switch {
+	case service.Freeze:
+		return false
+	case s.liftedByPlan(v.Service):
+		return true
+	}
+	o, own := s.occupied[v.Service], places(v)
+	base := s.expected(service, o)
+	if minimum, is := service.minAvailable(base); is {
+		return o.available-own.available >= minimum
+	}
+	return o.unavailable-own.unavailable+1 <= service.maxUnavailable(base)
 }
 
 // Occupancy is how the budget of a service stands.

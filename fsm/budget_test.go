@@ -26,6 +26,11 @@ func recount(s *State, service string) (o occupancy) {
 	return o
 }
 
+func mayTake(s *State, id string) bool {
+	v, _ := s.Instance(id)
+	return s.mayTake(v)
+}
+
 // checkGrant is called at the moment of each grant: the budget must hold then, whatever happens later in the same entry.
 func checkGrant(t testing.TB, s *State, v Instance) {
 	t.Helper()
@@ -62,7 +67,7 @@ func checkServices(s *State) error {
 		if have, want := s.occupied[v.Name], recount(s, v.Name); have != want {
 			err = fmt.Errorf("I7: %s is counted as %+v, and is %+v", v.Name, have, want)
 		}
-		if head, waiting := s.drains.first(v.Name); waiting && err == nil && s.mayTake(v.Name) {
+		if head, waiting := s.drains.first(v.Name); waiting && err == nil && mayTake(s, head.name) {
 			err = fmt.Errorf("I7: %s waits although there is room", head.name)
 		}
 		return err == nil

@@ -108,7 +108,7 @@ func (s *State) grantOverdue(id string) {
 	if !ok || v.State != InstanceQueued || v.GrantBy == 0 || v.GrantBy > s.counters.Now {
 		return
 	}
-	s.grantDrain(v, !s.mayTake(v.Service))
+	s.grantDrain(v, !s.mayTake(v))
 	s.reconsider(v.Service)
 }
 
@@ -134,10 +134,10 @@ func (s *State) reconsider(service string) {
 func (s *State) grantQueued(service string) {
 	for {
 		next, waiting := s.drains.first(service)
-		if !waiting || !s.mayTake(service) {
+		v, _ := s.instances.get(next.name)
+		if !waiting || !s.mayTake(v) {
 			return
 		}
-		v, _ := s.instances.get(next.name)
 		s.grantDrain(v, false)
 	}
 }

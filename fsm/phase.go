@@ -91,7 +91,7 @@ func (c ReportPhase) apply(s *State) Result {
 		v.Keys, v.Notes = c.Keys, c.Notes
 	}
 	if v.State == InstanceQueued && c.Phase != Phases[0] {
-		return s.instanceResult(s.reconsidered(s.grantDrain(v, !s.mayTake(v.Service))))
+		return s.instanceResult(s.reconsidered(s.grantDrain(v, !s.mayTake(v))))
 	}
 	return s.instanceResult(s.putInstance(remembered(v, s.counters.Now)))
 }

@@ -236,7 +236,7 @@ func (r *planRun) askWithinRoom() (asked bool) {
 			continue
 		}
 		v, _ := r.s.instances.get(r.step.Targets[i].ID)
-		if v.State == InstanceReady && (!r.s.mayTake(r.step.Service) || r.s.drains.count(r.step.Service) > 0) {
+		if v.State == InstanceReady && (!r.s.mayTake(v) || r.s.drains.count(r.step.Service) > 0) {
 			return asked
 		}
 		asked = r.askOne(i) || asked

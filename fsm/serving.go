@@ -93,7 +93,7 @@ func (c PauseInstance) apply(s *State) Result {
 	case v.State != InstanceReady && v.State != InstanceRegistered:
 		return refuse(CodeInstanceState, "an instance that is stopping cannot be paused: undo the drain first")
 	}
-	if v.State == InstanceReady && !s.mayTake(v.Service) {
+	if v.State == InstanceReady && !s.mayTake(v) {
 		if !c.Force {
 			r := refuse(CodeBudgetExhausted, "the budget of the service has no room, or is frozen")
 			r.Instance = &InstanceResult{Blockers: s.blockers(v.Service)}

@@ -53,6 +53,24 @@ func TestBudget_PercentagesRound(t *testing.T) {
 	}
 }
 
+// A lone instance does not stand in its own way; one of two that have not settled does in the other's.
+func TestBudget_OwnPlaceIsNotHeldAgainstOne(t *testing.T) {
+	t.Parallel()
+	settle := uint64(100)
+	for _, c := range []PutService{{MaxUnavailable: 1, SettleMs: &settle}, {MinAvailablePercent: 50, SettleMs: &settle}} {
+		for n, want := range map[int]InstanceState{1: InstanceDraining, 2: InstanceQueued} {
+			if c.MinAvailablePercent > 0 {
+				want = InstanceQueued // nobody counts as available yet
+			}
+			s := fleet(t, c, n)
+			must(t, s, DrainInstance{ID: "i0", Intent: IntentRemove})
+			if got := stateOf(s, "i0"); got != want {
+				t.Errorf("%+v, %d of them: %s", c, n, got)
+			}
+		}
+	}
+}
+
 // Settling counts again after a pause, and whoever was only queued served on.
 func TestBudget_PauseAndUndoSettleAnew(t *testing.T) {
 	t.Parallel()
