@@ -150,7 +150,7 @@ func TestKeepalive_ACoordinatorThatDoesNotWaitIsNotHammered(t *testing.T) {
 	coordinator, _, id, _ := readyApp(t, LeaseTTL(2*time.Second), With(Config{HTTPClient: &http.Client{Transport: impatient{transport}}}))
 	eventually(t, "settled down", func() bool {
 		all := keepalives(t, coordinator, id)
-		return all[len(all)-1].After == coordinator.Status(id).Index
+		return len(all) > 0 && all[len(all)-1].After == coordinator.Status(id).Index
 	})
 	before := len(keepalives(t, coordinator, id))
 	<-time.After(2 * time.Second)

@@ -181,29 +181,31 @@ func TestAttach_ReadsThatBlockGoOnInShortRounds(t *testing.T) {
 func TestAttach_ReadThatBlocksKeepsItsOwnTimeAndHeedsItsContext(t *testing.T) {
 	t.Parallel()
 	i := newInstance(t)
-	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	for _, tc := range []struct {
 		name     string
-		ctx      context.Context
+		ends     time.Duration // of the context, after the reading began; 0: it does not
 		wait     time.Duration
 		from, to time.Duration
 		want     error
 	}{
-		{"shorter than a round", t.Context(), 200 * time.Millisecond, 150 * time.Millisecond, time.Second, redis.Nil},
-		{"longer", t.Context(), 600 * time.Millisecond, 590 * time.Millisecond, 2500 * time.Millisecond, redis.Nil},
-		{"for ever, until its context ends", ctx, 0, 100 * time.Millisecond, 2500 * time.Millisecond, context.Canceled},
+		{"shorter than a round", 0, 200 * time.Millisecond, 150 * time.Millisecond, time.Second, redis.Nil},
+		{"longer", 0, 600 * time.Millisecond, 590 * time.Millisecond, 2500 * time.Millisecond, redis.Nil},
+		{"for ever, until its context ends", 120 * time.Millisecond, 0, 100 * time.Millisecond, 2500 * time.Millisecond, context.Canceled},
 	} {
 		all.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			began := time.Now()
-			err := i.rdb.XRead(tc.ctx, &redis.XReadArgs{Streams: []string{i.prefix + "s", "0"}, Block: tc.wait}).Err()
+			if tc.ends > 0 {
+				defer time.AfterFunc(tc.ends, cancel).Stop()
+			}
+			err := i.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{i.prefix + "s", "0"}, Block: tc.wait}).Err()
 			if took := time.Since(began); !errors.Is(err, tc.want) || took < tc.from || took > tc.to {
 				t.Errorf("%s: %v after %v", tc.name, err, took)
 			}
 		})
 	}
-	<-time.After(100 * time.Millisecond)
-	cancel()
 	all.Wait()
 	if err := i.rdb.XRead(t.Context(), &redis.XReadArgs{Streams: []string{i.prefix + "s", "0"}, Block: -1}).Err(); err != redis.Nil {
 		t.Errorf("one that does not block: %v", err)
