@@ -12,7 +12,7 @@ ROUNDS ?= 20
 .PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown chaos-locks failovers rolling
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 check: ## format, vet and build, without running a test
 	@test -z "$$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l)" || { echo "run gofmt -w on: $$($(GO) list -f '{{.Dir}}' ./... | xargs gofmt -l | tr '\n' ' ')" >&2; exit 1; }

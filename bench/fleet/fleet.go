@@ -16,7 +16,10 @@ import (
 // KeepalivesPerTTL is how often a lease is renewed.
 const KeepalivesPerTTL = 3
 
-const registeringMax = 64 // at a time
+const (
+	registeringMax = 64 // at a time
+	openMax        = 3 * time.Minute
+)
 
 // Mode is how instances keep their leases.
 type Mode int32
@@ -32,7 +35,7 @@ const (
 type Config struct {
 	Addrs     []string // of the nodes: instances speak to them in turn
 	Run       string   // names this use: no two at one cluster may share it
-	Service   string   // declared already, or with a budget of 1
+	Services  []string // declared already; instances are of them in turn
 	Instances int
 	TTL       time.Duration
 	AtOnce    int           // keepalives on their way at each node in mode Flat
@@ -52,7 +55,12 @@ type Fleet struct {
 	record record
 }
 
-var errClosed = errors.New("fleet: closed")
+var (
+	// ErrSlow says that not all instances could be registered in time.
+	ErrSlow = errors.New("fleet: the instances could not be registered in time")
+
+	errClosed = errors.New("fleet: closed")
+)
 
 // Open registers the instances and makes them ready. They keep their leases from the beginning.
 func Open(ctx context.Context, c Config) (*Fleet, error) {
@@ -62,12 +70,14 @@ func Open(ctx context.Context, c Config) (*Fleet, error) {
 		f.slots = append(f.slots, make(chan struct{}, max(1, c.AtOnce)))
 	}
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	slow := time.AfterFunc(openMax, func() { f.cancel(ErrSlow) })
+	defer slow.Stop()
 	registering := make(chan struct{}, registeringMax)
 	var begun sync.WaitGroup
 	for i := range c.Instances {
 		begun.Add(1)
 		f.joined.Go(func() {
-			m := newMember(c.Addrs[i%len(c.Addrs)], c.Run, c.Service, i, c.TTL)
+			m := newMember(c.Addrs[i%len(c.Addrs)], c.Run, c.Services[i%len(c.Services)], i, c.TTL)
 			defer m.patient.Close()
 			registering <- struct{}{} // each is bounded by ctx, so there is room again
 			err := f.begin(m)
@@ -132,7 +142,8 @@ func (f *Fleet) Close() error {
 // live keeps the lease, and restarts the instance whenever the cluster wants that.
 func (f *Fleet) live(m *member, node int) error {
 	period := f.config.TTL / KeepalivesPerTTL
-	pause := rand.N(period) // so that they do not come together
+	m.patient.Pause = period/4 + rand.N(period/4) // a thousand that came again at once would be an attack, not a service
+	pause := rand.N(period)                       // so that they do not come together
 	for f.ctx.Err() == nil {
 		mode := Mode(f.mode.Load())
 		if mode == Unparked {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 	"github.com/quiescehq/quiesce/bench/process"
@@ -29,11 +30,13 @@ type bench struct {
 
 func (b *bench) say(format string, a ...any) { fmt.Fprintf(b.progress, format+"\n", a...) }
 
-// all measures each part, on a cluster of its own, and how busy the rest of the machine was meanwhile.
+// all measures each part, on a cluster of its own, and how busy the rest of the machine was meanwhile. A part that fails has no figure, and
+// the others have theirs.
 func (b *bench) all(ctx context.Context) error {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
+	var errs []error
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, *system.Quiesce) error
@@ -45,17 +48,19 @@ func (b *bench) all(ctx context.Context) error {
 		}
 		b.say("%s", part.name)
 		if err := b.withCluster(ctx, part.name, part.run); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", part.name, err))
+		}
+		if ctx.Err() != nil {
+			return errors.Join(errs...)
 		}
 	}
-	if !b.has(partBulk) {
-		return nil
+	if b.has(partBulk) {
+		b.say("%s", partBulk)
+		if err := b.bulk(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", partBulk, err))
+		}
 	}
-	b.say("%s", partBulk)
-	if err := b.bulk(ctx); err != nil {
-		return fmt.Errorf("%s: %w", partBulk, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (b *bench) build(ctx context.Context) (err error) {
@@ -113,14 +118,13 @@ func (b *bench) profile(ctx context.Context, q *system.Quiesce, name string) (sy
 	return q.Profiles(ctx, b.profiles, name)
 }
 
-// applied is how many entries of the log the leader has applied, and the revision of the state.
-func applied(ctx context.Context, q *system.Quiesce) (entries, revision uint64, err error) {
-	leader, err := q.Leader(ctx)
-	if err != nil {
-		return 0, 0, err
+// progress is the leader, and how far the cluster is as it knows it: its applied index counts the entries of the log, its index what
+// commands have changed.
+func progress(ctx context.Context, q *system.Quiesce) (leader int, status api.Cluster, err error) {
+	if leader, err = q.AwaitLeader(ctx); err == nil {
+		status, err = q.Status(ctx, leader)
 	}
-	status, err := q.Status(ctx, leader)
-	return status.AppliedIndex, status.Index, err
+	return leader, status, err
 }
 
 // put notes a sample of durations under the usual names.

@@ -49,7 +49,7 @@ func (b *bench) killed(ctx context.Context, q *system.Quiesce) error {
 func (b *bench) gaps(ctx context.Context, q *system.Quiesce, name string, end func(ctx context.Context, leader, survivor int) error) error {
 	var worst, common []time.Duration
 	for run := range b.runs {
-		leader, err := q.Leader(ctx)
+		leader, err := q.AwaitLeader(ctx)
 		if err != nil {
 			return err
 		}

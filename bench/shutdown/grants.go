@@ -30,7 +30,7 @@ var (
 
 // grants restarts a whole service by a plan, with the instances' keepalives parked at all nodes.
 func (b *bench) grants(ctx context.Context, q *system.Quiesce) (err error) {
-	f, err := b.openFleet(ctx, q, partGrants, b.options.planned, b.budget)
+	f, err := b.openFleet(ctx, q, partGrants, []string{fleetService}, b.options.planned)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (b *bench) grants(ctx context.Context, q *system.Quiesce) (err error) {
 	if err := wait(ctx, b.ttl/fleet.KeepalivesPerTTL+steadyFor); err != nil {
 		return err
 	}
-	before, _, err := applied(ctx, q)
+	_, before, err := progress(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (b *bench) grants(ctx context.Context, q *system.Quiesce) (err error) {
 	if err := errors.Join(err, stop(ctx)); err != nil {
 		return err
 	}
-	after, _, err := applied(ctx, q)
+	_, after, err := progress(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (b *bench) grants(ctx context.Context, q *system.Quiesce) (err error) {
 	if unpaired > 0 {
 		return fmt.Errorf("%w: %d of %d", errUnpaired, unpaired, len(heard))
 	}
-	b.grantFigures(load.NewSample(latencies, 0), load.NewSample(first, 0), took, after-before)
+	b.grantFigures(load.NewSample(latencies, 0), load.NewSample(first, 0), took, after.AppliedIndex-before.AppliedIndex)
 	return nil
 }
 
@@ -76,13 +76,27 @@ func (b *bench) grantFigures(s, first load.Sample, took time.Duration, entries u
 	b.text("the whole plan, each drain with %s of work\t%.2f s, %d log entries, %.1f for each restart", b.work, took.Seconds(), entries, float64(entries)/float64(n))
 }
 
-// openFleet registers instances with their own client of the wire.
-func (b *bench) openFleet(ctx context.Context, q *system.Quiesce, run string, instances, budget int) (*fleet.Fleet, error) {
-	b.say("  registering %d instances", instances)
-	if err := fleet.Declare(ctx, q.Addrs[0], run, fleetService, budget); err != nil {
+// openFleet registers instances with their own client of the wire, and notes how fast that goes.
+func (b *bench) openFleet(ctx context.Context, q *system.Quiesce, run string, services []string, instances int) (*fleet.Fleet, error) {
+	b.say("  registering %d instances of %d services", instances, len(services))
+	for _, service := range services {
+		if err := fleet.Declare(ctx, q.Addrs[0], run+"-"+service, service, b.budget); err != nil {
+			return nil, err
+		}
+	}
+	stop, err := b.profile(ctx, q, run+"-register")
+	if err != nil {
 		return nil, err
 	}
-	return fleet.Open(ctx, fleet.Config{Addrs: q.Addrs, Run: run, Service: fleetService, Instances: instances, TTL: b.ttl, AtOnce: b.atOnce, Work: b.work})
+	began := time.Now()
+	f, err := fleet.Open(ctx, fleet.Config{Addrs: q.Addrs, Run: run, Services: services, Instances: instances, TTL: b.ttl, AtOnce: b.atOnce, Work: b.work})
+	if err := errors.Join(err, stop(ctx)); err != nil {
+		return nil, err
+	}
+	rate := float64(instances) / time.Since(began).Seconds()
+	b.figures["register_per_s_"+run] = rate
+	b.say("  %.0f registered and ready a second", rate)
+	return f, nil
 }
 
 // runPlan restarts the fleet, and returns when the plan has succeeded.

@@ -54,8 +54,6 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 	if o.json {
 		b.progress = io.Discard
 	}
-	if err := b.all(ctx); err != nil {
-		return err
-	}
-	return b.report(stdout)
+	failed := b.all(ctx)
+	return errors.Join(failed, b.report(stdout))
 }

@@ -41,6 +41,7 @@ type options struct {
 	budget    int
 	work      time.Duration
 	instances int
+	services  int
 	ttl       time.Duration
 	keep      time.Duration
 	atOnce    int
@@ -69,6 +70,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.IntVar(&o.budget, "max-unavailable", 25, "how many of them may be out of service")
 	flags.DurationVar(&o.work, "work", 200*time.Millisecond, "time that each of their drains takes beside its requests")
 	flags.IntVar(&o.instances, "instances", 10_000, "instances that are kept alive")
+	flags.IntVar(&o.services, "services", 20, "of so many services")
 	flags.DurationVar(&o.ttl, "ttl", 10*time.Second, "of their leases")
 	flags.DurationVar(&o.keep, "keep", 20*time.Second, "length of each way of keeping them")
 	flags.IntVar(&o.atOnce, "at-once", 32, "keepalives on their way at each node when as many as possible are sent")
@@ -107,6 +109,8 @@ func (o options) validate(rest []string) error {
 		return fmt.Errorf("-plan-instances: between 2 and %d; -max-unavailable: at least 1, and fewer than those", planMax)
 	case o.work < 0 || o.work > 10*time.Second:
 		return errors.New("-work: at most 10s")
+	case o.services < 1 || o.services > planMax:
+		return fmt.Errorf("-services: between 1 and %d", planMax)
 	case o.instances < 1 || o.instances > instancesMax || o.ttl < time.Second || o.ttl > time.Minute:
 		return fmt.Errorf("-instances: between 1 and %d; -ttl: between 1s and 1m", instancesMax)
 	case o.keys < 1 || o.keys > keysMax || o.others < 0 || o.others > keysMax:

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // toy is every part in seconds.
-var toy = []string{"-runs", "1", "-calm", "1s", "-load", "4", "-plan-instances", "12", "-max-unavailable", "3", "-work", "10ms", "-instances", "30",
+var toy = []string{"-runs", "1", "-calm", "1s", "-load", "4", "-plan-instances", "12", "-max-unavailable", "3", "-work", "10ms", "-instances", "30", "-services", "2",
 	"-ttl", "2s", "-keep", "1s", "-at-once", "2", "-keys", "1200", "-other-keys", "300", "-rounds", "2"}
 
 func TestShutdown_EveryPartRunsAndIsReported(t *testing.T) {
@@ -89,7 +89,7 @@ func judge(t *testing.T, figures figure.Figures, redis bool) {
 func TestOptions_WhatCannotWorkIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{"-only nothing", "-runs 0", "-rounds 0", "-calm 0s", "-calm 9m", "-every 1us", "-plan-instances 1", "-plan-instances 1001",
-		"-max-unavailable 500", "-max-unavailable 0", "-instances 0", "-instances 12001", "-ttl 1ms", "-keep 0s", "-keys 0", "-load -1", "-at-once 0", "-work 1m", "more",
+		"-max-unavailable 500", "-max-unavailable 0", "-instances 0", "-instances 12001", "-services 0", "-ttl 1ms", "-keep 0s", "-keys 0", "-load -1", "-at-once 0", "-work 1m", "more",
 		"-node a -profiles b"} {
 		if _, err := parse(strings.Fields(args), io.Discard); err == nil {
 			t.Errorf("%s was accepted", args)

@@ -55,6 +55,15 @@ func (q *Quiesce) Leader(ctx context.Context) (int, error) {
 	return 0, errors.Join(errs...)
 }
 
+// AwaitLeader is Leader, with the patience that an election asks for.
+func (q *Quiesce) AwaitLeader(ctx context.Context) (leader int, err error) {
+	err = q.nodes.await(ctx, "a leader", func(ctx context.Context) (err error) {
+		leader, err = q.Leader(ctx)
+		return err
+	})
+	return leader, err
+}
+
 func name(node int) string { return fmt.Sprintf("n%d", node+1) }
 
 // Transfer moves the leadership to another node.

@@ -20,7 +20,7 @@ func (q *Quiesce) Profiles(ctx context.Context, dir, name string) (stop StopProf
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	leader, err := q.Leader(ctx)
+	leader, err := q.AwaitLeader(ctx)
 	if err != nil {
 		return nil, err
 	}
