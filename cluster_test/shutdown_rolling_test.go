@@ -9,7 +9,7 @@ import (
 
 // The long form, for as many rounds as one likes, is make rolling.
 func TestShutdown_RollingRestartOfEverythingIsUnnoticed(t *testing.T) {
-	t.Log(rolling.Run(t, rolling.Options{Rounds: 2, Rate: 60}).Line())
+	t.Log(rolling.Run(t, rolling.Options{Rounds: 2, Rate: 100}).Line())
 }
 
 func TestShutdown_CrashesLoseNothingAndOverdrawNoBudget(t *testing.T) {
