@@ -10,7 +10,7 @@ import (
 	"github.com/quiescehq/quiesce/cluster_test/harness"
 )
 
-// remove asks for the removal of a node, once, through the leader.
+// removeNode asks for the removal of a node, once, through the leader.
 func removeNode(t *testing.T, c *harness.Cluster, id string) error {
 	t.Helper()
 	answer, err := c.Send(t.Context(), c.Leader(), harness.Request{Method: http.MethodDelete, Path: "/v1/cluster/nodes/" + id})
@@ -34,6 +34,7 @@ func refusedWith(t *testing.T, err error, what string, words ...string) {
 // With one voter dead, the removal of a healthy one would leave nobody who could decide anything. It is refused, and the refusal names the
 // command that makes it safe; done in that order it works.
 func TestLeave_WithADeadVoterIsRefusedUntilThatIsRemoved(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, harness.Options{Settings: map[string]string{"quorum_wait": "1s"}})
 	load := startLoad(t, c)
 	dead := c.Follower()
@@ -56,6 +57,7 @@ func TestLeave_WithADeadVoterIsRefusedUntilThatIsRemoved(t *testing.T) {
 
 // Where one voter is allowed to remain, the nodes leave one by one, and the last one does not.
 func TestLeave_DownToOneWhereThatIsAllowed(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		goes func(t *testing.T, c *harness.Cluster, n *harness.Node)
