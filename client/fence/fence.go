@@ -3,6 +3,7 @@ package fence
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -37,6 +38,9 @@ func (f Fence) Do(ctx context.Context, db *sql.DB, token uint64, work func(*sql.
 		}
 	}
 	if err := tx.Commit(); err != nil {
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = context.Cause(ctx) // its end was quicker, and has ended the transaction
+		}
 		return fmt.Errorf("fence %s: %w: %w", f.resource, ErrCommitUnknown, err)
 	}
 	return nil
