@@ -176,12 +176,14 @@ func validLabels(labels []Label) bool {
 	})
 }
 
+// serviceName is what at most one live instance has.
+type serviceName struct{ service, name string }
+
 // supersede ends the live incarnation of a name, if there is one.
 func (s *State) supersede(service, name string) {
-	for _, p := range s.members.all(service) {
-		if v, _ := s.instances.get(p.name); v.Name == name {
-			s.endSession(v.Session, sessionSuperseded)
-		}
+	if id, live := s.named[serviceName{service, name}]; live {
+		v, _ := s.instances.get(id)
+		s.endSession(v.Session, sessionSuperseded)
 	}
 }
 
@@ -222,6 +224,7 @@ func (s *State) indexInstance(v Instance) {
 	s.occupy(v, 1)
 	if v.State.live() {
 		s.members.add(pair{group: v.Service, num: v.Incarnation, name: v.ID})
+		s.named[serviceName{v.Service, v.Name}] = v.ID
 	} else {
 		s.setTimer(timer{due: v.KeptUntil, what: timerInstance, key: v.ID})
 	}
@@ -251,6 +254,9 @@ func (s *State) timeInstance(what timerKind, due uint64, id string) {
 func (s *State) unindexInstance(v Instance) {
 	s.occupy(v, -1)
 	s.members.remove(pair{group: v.Service, num: v.Incarnation, name: v.ID})
+	if s.named[serviceName{v.Service, v.Name}] == v.ID {
+		delete(s.named, serviceName{v.Service, v.Name})
+	}
 	s.held.remove(pair{group: v.Service, num: v.Incarnation, name: v.ID})
 	s.orphans.remove(pair{num: v.Incarnation, name: v.ID})
 	if v.State == InstanceQueued {

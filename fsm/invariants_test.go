@@ -173,6 +173,7 @@ func checkDerived(s *State) error {
 		name       string
 		have, want any
 	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked},
+		{"named", s.named, fresh.named},
 		{"occupied", s.occupied, fresh.occupied}, {"working", s.working, fresh.working},
 		{"outstanding", s.outstanding, fresh.outstanding}, {"ages", s.ages.alive(), fresh.ages.alive()}} {
 		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {

@@ -35,15 +35,16 @@ type State struct {
 	reentering  index          // party / ticket of a reentrant wait
 	uses        map[string]use // by lock name
 	owns        map[partyOfLock]own
-	holding     map[party]int  // grants
-	revoked     map[string]int // session -> grants that it was asked to give back
-	outstanding map[string]int // idempotency client -> stored results
-	ages        ages           // of stored results
-	timesOldest bool           // a timer for the oldest of them is set
-	members     index          // service / live instance, in the order of registration
-	drains      index          // service / queued instance, in the order of its band and of asking
-	held        index          // service / ended instance whose place is kept
-	orphans     index          // "" / ended instance that is not adopted yet
+	holding     map[party]int          // grants
+	revoked     map[string]int         // session -> grants that it was asked to give back
+	outstanding map[string]int         // idempotency client -> stored results
+	ages        ages                   // of stored results
+	timesOldest bool                   // a timer for the oldest of them is set
+	members     index                  // service / live instance, in the order of registration
+	drains      index                  // service / queued instance, in the order of its band and of asking
+	held        index                  // service / ended instance whose place is kept
+	orphans     index                  // "" / ended instance that is not adopted yet
+	named       map[serviceName]string // live instance
 	occupied    map[string]occupancy
 	working     map[string]uint64 // service -> plan that is under way
 	due         index             // mapping / pending event, by the time of its next attempt; dueIndex
@@ -107,6 +108,7 @@ func New() *State {
 	s.queues, s.holdings, s.waits, s.asking, s.reentering = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
 	s.members, s.drains, s.due = newIndex(), newIndex(), newIndex()
+	s.named = map[serviceName]string{}
 	s.held, s.orphans, s.occupied, s.working = newIndex(), newIndex(), map[string]occupancy{}, map[string]uint64{}
 	s.outstanding = map[string]int{}
 	s.pending, s.buried = map[string]int{}, map[string]int{}

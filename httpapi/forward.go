@@ -24,7 +24,7 @@ const (
 	dialMax          = time.Second
 	leaderWaitMax    = time.Second
 	leaderPoll       = 20 * time.Millisecond
-	leaderConnsIdle  = 256
+	leaderConnsIdle  = 2048 // parked keepalives of instances hold one each
 	leaderConnsMax   = 4_096
 	forwardAnswerMax = writeMax
 	// After Drain a forwarded request has this long to end by itself. A parked one would not: the leader does not know that the node in
