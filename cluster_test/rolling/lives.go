@@ -207,6 +207,9 @@ func readyAfter(l Life, later []Life) int64 {
 				return next.At[i]
 			}
 		}
+		if len(next.History) >= historyMax {
+			return next.At[0] // the line that said so has made room, and the first one never does
+		}
 	}
 	return never
 }

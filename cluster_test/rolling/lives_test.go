@@ -42,12 +42,18 @@ func TestOverspent_SeesEveryGrantBeyondTheBudget(t *testing.T) {
 	lost := lived("a", 1, 0, moment{-1000, api.StateReady}, moment{10, api.StateLost})
 	never := lived("b", 2, 8, moment{10, api.StateRegistered}, moment{12, api.StateDraining}, moment{20, api.StateLeft})
 	paused := lived("c", 3, 0, moment{-1000, api.StateReady}, moment{5, api.StatePaused})
+	crowded := fresh("a", 3, 15) // a long history has lost the line that says when it was ready
+	crowded.History[1].State = api.StateQueued
+	for len(crowded.History) < historyMax {
+		crowded.History, crowded.At = append(crowded.History, api.Moment{State: api.StateQueued}), append(crowded.At, 500)
+	}
 	for name, tc := range map[string]struct {
 		lives         []Life
 		grants, wrong int
 	}{
 		"one after the other":               {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 30, 40), fresh("a", 3, 15)}, 2, 0},
 		"as soon as it has settled":         {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 25, 40), fresh("a", 3, 15)}, 2, 0},
+		"after one with a long history":     {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 30, 40), crowded}, 2, 0},
 		"before it has settled":             {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 24, 40), fresh("a", 3, 15)}, 2, 1},
 		"while a place is kept":             {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 12, 40)}, 2, 1},
 		"when a place is kept no more":      {[]Life{gone("a", 1, 7, 0, 10), gone("b", 2, 8, 110, 140)}, 2, 0},

@@ -20,7 +20,7 @@ const (
 	program      = "examples/orders"
 	appsCount    = 3
 	appGrace     = 8 * time.Second
-	lameDuck     = 600 * time.Millisecond // twelve probes of the balancer
+	lameDuck     = time.Second // twenty probes of the balancer: a loaded machine may be late with some
 	settle       = 300 * time.Millisecond
 	hold         = time.Minute
 	perSecondMin = 20 // requests: a run with less traffic has shown nothing
