@@ -91,14 +91,17 @@ func Join(service string, opts ...Option) (*App, error) {
 	a.present.Store(newAttempt())
 	a.background = newBackground(a)
 	a.member = newMember(a, service)
+	a.life, a.stop = context.WithCancel(context.Background())
+	a.signals = newSignals(o.signals) // before anybody hears of the instance: one that dies of a signal in between would be lost
+	a.joined.Go(func() { a.signals.run(a.life) })
 	if err := a.member.join(context.Background()); err != nil {
+		a.signals.stop()
+		a.stop()
+		a.joined.Wait()
 		client.Close()
 		return nil, fmt.Errorf("join %s as %s: %w", service, o.name, err)
 	}
-	a.signals = newSignals(o.signals)
-	a.life, a.stop = context.WithCancel(context.Background())
 	a.joined.Go(func() { a.member.run(a.life) })
-	a.joined.Go(func() { a.signals.run(a.life) })
 	return a, nil
 }
 

@@ -304,7 +304,7 @@ func (k *teller) level(key string, v any) any {
 			return "some time"
 		case strings.HasSuffix(key, "_ms") && !slices.Contains(exactMs, key):
 			return "some time, none: " + strconv.FormatBool(v == "0")
-		case slices.Contains([]string{"token", "ticket", "incarnation", "grant", "revision", "version", "other"}, key):
+		case slices.Contains([]string{"token", "ticket", "incarnation", "grant", "revision", "other"}, key):
 			return k.number(v.String())
 		}
 	}

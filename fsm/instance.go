@@ -199,7 +199,11 @@ func (s *State) moveInstance(v Instance, to InstanceState) Instance {
 	return s.putInstance(remembered(v, s.counters.Now))
 }
 
+// remembered adds a line when there is something new: a drain that reports its counters for a while does not push out how it came to it.
 func remembered(v Instance, now uint64) Instance {
+	if n := len(v.History); n > 0 && v.History[n-1].State == v.State && v.History[n-1].Phase == v.Phase {
+		return v
+	}
 	history := make([]Moment, 0, InstanceHistoryMax)
 	history = append(history, v.History...)
 	if len(history) == InstanceHistoryMax {

@@ -331,10 +331,17 @@ func TestPass_HistoryIsBoundedOldestOut(t *testing.T) {
 func TestInstance_HistoryKeepsFirstAndLast(t *testing.T) {
 	t.Parallel()
 	s := fresh(t, RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}, DrainInstance{ID: "i", Intent: "remove"})
-	for seq := range uint64(3 * InstanceHistoryMax) {
-		do(s, ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: seq + 1})
-	}
+	do(s, ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 1})
 	v, _ := s.Instance("i")
+	before := len(v.History)
+	do(s, ReportPhase{ID: "i", Incarnation: 1, Phase: "reject", Seq: 2})
+	if v, _ = s.Instance("i"); len(v.History) != before {
+		t.Errorf("a report of the same phase is news: %+v", v.History)
+	}
+	for seq := range uint64(3 * InstanceHistoryMax) {
+		do(s, ReportPhase{ID: "i", Incarnation: 1, Phase: Phases[2+seq%2], Seq: seq + 3})
+	}
+	v, _ = s.Instance("i")
 	if len(v.History) != InstanceHistoryMax || v.History[0].State != InstanceRegistered {
 		t.Errorf("%+v", v.History)
 	}
