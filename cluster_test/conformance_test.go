@@ -288,6 +288,9 @@ func (k *teller) level(key string, v any) any {
 			v[name] = k.level(name, v[name])
 		}
 	case []any:
+		if key == "adoption" {
+			return "what a leader's tasks did so far" // those are no part of the edge
+		}
 		for i, inner := range v {
 			v[i] = k.level(key, inner)
 		}
