@@ -178,7 +178,7 @@ func TestBatch_OrderOfOneCallerIsKeptWhenItDoesNotWait(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the lock was asked for before it was given back: %v", err)
 			}
-			if err := lock.Unlock(ended); !errors.Is(err, context.Canceled) {
+			if err := lock.Unlock(ended); err != nil && !errors.Is(err, context.Canceled) { // it may have been answered all the same
 				t.Fatalf("got %v", err)
 			}
 		}
