@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
 )
@@ -25,6 +26,15 @@ func (h *heard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func (h *heard) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-h.more:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("nothing more was told than %q", h.lines)
+	}
+}
+
 // What happened before the term began is not told again; each later thing once.
 func TestNotices_TellOverdraftsAndLossesOnce(t *testing.T) {
 	l, out := newTestLog(t), &heard{more: make(chan struct{}, 16)}
@@ -36,14 +46,17 @@ func TestNotices_TellOverdraftsAndLossesOnce(t *testing.T) {
 	lose("before")
 	ctx, cancel := context.WithCancel(t.Context())
 	var joined sync.WaitGroup
+	defer joined.Wait()
+	defer cancel()
 	n := newNotices(l, slog.New(slog.NewTextHandler(out, nil)))
 	joined.Go(func() { _ = n.run(ctx) })
 	lose("after")
-	<-out.more
+	out.await(t)
+	l.must(t, fsm.PutService{Name: "web", MinAvailable: 5}) // nobody may go
 	r := l.must(t, fsm.RegisterInstance{ID: "p", Session: "sp", Service: "web", Name: "p", TTLMs: 9000})
 	l.must(t, fsm.SetInstanceReady{ID: "p", Incarnation: r.Instance.Incarnation})
-	l.must(t, fsm.PauseInstance{ID: "p", Force: true}) // it has not settled: there is no room
-	<-out.more
+	l.must(t, fsm.PauseInstance{ID: "p", Force: true})
+	out.await(t)
 	cancel()
 	joined.Wait()
 	if len(out.lines) != 2 || !strings.Contains(out.lines[0], "lost") || !strings.Contains(out.lines[0], "instances=1") || !strings.Contains(out.lines[1], "overdrafts=1") {
