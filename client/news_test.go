@@ -33,6 +33,9 @@ func parked(t *testing.T, coordinator *quiescetest.Coordinator, id string) {
 	t.Helper()
 	eventually(t, "a keepalive is parked", func() bool {
 		all := keepalives(t, coordinator, id)
+		if len(all) == 0 {
+			return false
+		}
 		last := all[len(all)-1]
 		var service api.Service
 		must(t, coordinator.Call(http.MethodGet, "/v1/services/orders", nil, &service))
