@@ -272,11 +272,10 @@ func TestClass_RequestOverItsDeadlineIsReportedByRouteWhileItRuns(t *testing.T) 
 	if log.count(`route="GET /orders/{id} (x)"`) == 0 {
 		t.Errorf("the route is missing: %s", log.text.String())
 	}
-	eventually(t, "all are in flight", func() bool { return c.InFlight() == 50 })
-	left := app.gate.visits.list()
-	if len(left) != 1 || !strings.HasPrefix(left[0], "GET /orders/{id} (x): 50, the oldest for ") {
-		t.Errorf("left over: %v", left)
-	}
+	eventually(t, "all are in flight, in their class", func() bool {
+		left := app.gate.visits.list()
+		return c.InFlight() == 50 && len(left) == 1 && strings.HasPrefix(left[0], "GET /orders/{id} (x): 50, the oldest for ")
+	})
 	close(finish)
 	all.Wait()
 	if n := log.count("over the deadline"); n > 2 {
