@@ -47,6 +47,10 @@ type PhaseTime struct {
 	LimitMs uint64 `json:"limit_ms" maximum:"3600000"`
 }
 
+// PhaseDefaults are the limits at GraceDefaultMs, in the order of a drain. What they leave of the grace is for the wait for the grant.
+var PhaseDefaults = [...]PhaseTime{{"lameduck", 3_000}, {"reject", 8_000}, {"consumers", 1_000}, {"transactions", 3_000}, {"flush", 4_000}, {"locks", 1_000},
+	{"close", 2_000}, {"leave", 1_000}}
+
 // Registered answers it.
 type Registered struct {
 	ID          string `json:"id"`
@@ -94,7 +98,7 @@ type InstanceStatus struct {
 	Position          int       `json:"position,omitempty" doc:"In the queue, from 1"`
 	Waiting           string    `json:"waiting,omitempty" enum:",budget,frozen" doc:"Why there is no grant yet"`
 	Blockers          []Blocker `json:"blockers,omitempty" doc:"What takes up the budget, at most 100"`
-	EarliestGrantInMs uint64    `json:"earliest_grant_in_ms,omitempty" doc:"No grant before, unless somebody undoes something; absent when it may come any moment"`
+	EarliestGrantInMs uint64    `json:"earliest_grant_in_ms,omitempty" doc:"No grant before, unless somebody intervenes; absent when it may come any moment"`
 	LatestGrantInMs   uint64    `json:"latest_grant_in_ms,omitempty" doc:"Granted then at the latest, as an overdraft; absent when there is no such time"`
 	DrainDeadlineInMs uint64    `json:"drain_deadline_in_ms,omitempty" doc:"A drain that is not over then is counted as forced"`
 }

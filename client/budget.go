@@ -38,21 +38,6 @@ const slackPart = 25
 // ErrGrace says that the phases do not fit into the time that the platform gives.
 var ErrGrace = errors.New("client: the drain does not fit into the grace period")
 
-// phaseTimes are the limits at GraceDefault. What they leave of the grace is the most that announce may wait for a grant.
-var phaseTimes = []struct {
-	phase Phase
-	limit time.Duration
-}{
-	{PhaseLameDuck, 3 * time.Second},
-	{PhaseReject, 8 * time.Second},
-	{PhaseConsumers, 1 * time.Second},
-	{PhaseTransactions, 3 * time.Second},
-	{PhaseFlush, 4 * time.Second},
-	{PhaseLocks, 1 * time.Second},
-	{PhaseClose, 2 * time.Second},
-	{PhaseLeave, 1 * time.Second},
-}
-
 // budget is the time limit of each phase, scaled to the grace of the platform.
 type budget struct {
 	grace time.Duration
@@ -64,10 +49,10 @@ func newBudget(grace, lameDuck time.Duration) (budget, error) {
 	if grace < GraceMin || grace > GraceMax {
 		return budget{}, fmt.Errorf("%w: it is %v, and must be between %v and %v", ErrGrace, grace, GraceMin, GraceMax)
 	}
-	b := budget{grace: grace, limit: make(map[Phase]time.Duration, len(phaseTimes))}
+	b := budget{grace: grace, limit: make(map[Phase]time.Duration, len(api.PhaseDefaults))}
 	scale := float64(grace) / float64(GraceDefault)
-	for _, p := range phaseTimes {
-		b.limit[p.phase] = time.Duration(float64(p.limit) * min(1, scale))
+	for _, p := range api.PhaseDefaults {
+		b.limit[Phase(p.Phase)] = time.Duration(float64(p.LimitMs) * min(1, scale) * float64(time.Millisecond))
 	}
 	if lameDuck > 0 {
 		b.limit[PhaseLameDuck] = lameDuck
@@ -95,9 +80,9 @@ func (b budget) slack() time.Duration { return min(time.Second, b.grace/slackPar
 
 // times is what the coordinator is told.
 func (b budget) times() []api.PhaseTime {
-	out := make([]api.PhaseTime, len(phaseTimes))
-	for i, p := range phaseTimes {
-		out[i] = api.PhaseTime{Phase: string(p.phase), LimitMs: millis(b.limit[p.phase])}
+	out := make([]api.PhaseTime, len(api.PhaseDefaults))
+	for i, p := range api.PhaseDefaults {
+		out[i] = api.PhaseTime{Phase: p.Phase, LimitMs: millis(b.limit[Phase(p.Phase)])}
 	}
 	return out
 }
@@ -105,8 +90,8 @@ func (b budget) times() []api.PhaseTime {
 // place is where a phase stands in the order, from 0, or -1 for one that a task cannot run in: announce may not happen, and leave is the
 // last word.
 func (p Phase) place() int {
-	for i, other := range phaseTimes {
-		if other.phase == p && p != PhaseLeave {
+	for i, other := range api.PhaseDefaults {
+		if Phase(other.Phase) == p && p != PhaseLeave {
 			return i
 		}
 	}

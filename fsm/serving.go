@@ -96,7 +96,7 @@ func (c PauseInstance) apply(s *State) Result {
 	if v.State == InstanceReady && !s.mayTake(v) {
 		if !c.Force {
 			r := refuse(CodeBudgetExhausted, "the budget of the service has no room, or is frozen")
-			r.Instance = &InstanceResult{Blockers: s.blockers(v.Service)}
+			r.Instance = &InstanceResult{Blockers: s.blockers(v.Service, v.ID)}
 			return r
 		}
 		s.recordOverdraft(v.Service)

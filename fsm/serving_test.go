@@ -71,6 +71,46 @@ func TestBudget_OwnPlaceIsNotHeldAgainstOne(t *testing.T) {
 	}
 }
 
+// What is told of the earliest grant is a bound that is kept: here nobody intervenes, and it is the very moment.
+func TestOutlook_EarliestGrantIsWhenTheOthersPlacesAreFree(t *testing.T) {
+	t.Parallel()
+	settle := uint64(1000)
+	for _, x := range []struct {
+		name     string
+		c        PutService
+		gap      uint64 // between the starts of i0, i1 and i2
+		asks     string
+		earliest uint64 // after the last start
+	}{
+		{"its own settling is not in its way", PutService{MaxUnavailable: 1}, 100, "i2", 900},
+		{"the youngest of the others decides", PutService{MaxUnavailable: 1}, 100, "i0", 1000},
+		{"two may be away", PutService{MaxUnavailable: 2}, 100, "i0", 900},
+		{"two of three must serve", PutService{MinAvailable: 2}, 100, "i0", 1000},
+		{"one of three must serve", PutService{MinAvailable: 1}, 100, "i2", 800},
+	} {
+		x.c.Name, x.c.SettleMs = "svc", &settle
+		s := fresh(t, x.c)
+		for i := range 3 {
+			if i > 0 {
+				tick(t, s, x.gap)
+			}
+			join(t, s, i)
+		}
+		now := s.Now()
+		r := must(t, s, DrainInstance{ID: x.asks, Intent: IntentRemove})
+		if o := r.Instance.Outlook; o == nil || o.Earliest != now+x.earliest {
+			t.Errorf("%s: %+v, want %d after %d", x.name, o, x.earliest, now)
+			continue
+		}
+		tick(t, s, x.earliest-1)
+		before := stateOf(s, x.asks)
+		tick(t, s, 1)
+		if after := stateOf(s, x.asks); before != InstanceQueued || after != InstanceDraining {
+			t.Errorf("%s: %s before that moment, %s then", x.name, before, after)
+		}
+	}
+}
+
 // Settling counts again after a pause, and whoever was only queued served on.
 func TestBudget_PauseAndUndoSettleAnew(t *testing.T) {
 	t.Parallel()

@@ -12,10 +12,6 @@ import (
 	"github.com/quiescehq/quiesce/fsm"
 )
 
-// phaseDefaults are the limits at api.GraceDefaultMs, for instances that give none: those of package client.
-var phaseDefaults = [...]fsm.PhaseLimit{{Phase: "lameduck", LimitMs: 3_000}, {Phase: "reject", LimitMs: 8_000}, {Phase: "consumers", LimitMs: 1_000},
-	{Phase: "transactions", LimitMs: 3_000}, {Phase: "flush", LimitMs: 4_000}, {Phase: "locks", LimitMs: 1_000}, {Phase: "close", LimitMs: 2_000}, {Phase: "leave", LimitMs: 1_000}}
-
 func (s *Server) registerInstance() operation[api.RegisterInstance, api.Registered] {
 	return operation[api.RegisterInstance, api.Registered]{s: s, name: api.OpRegisterInstance,
 		plan: func(_ context.Context, c call[api.RegisterInstance]) (fsm.Command, error) {
@@ -64,7 +60,7 @@ func phasesOf(graceMs uint64, in []api.PhaseTime) (uint64, []fsm.PhaseLimit, *re
 	}
 	var out []fsm.PhaseLimit
 	if len(in) == 0 {
-		for _, p := range phaseDefaults {
+		for _, p := range api.PhaseDefaults {
 			out = append(out, fsm.PhaseLimit{Phase: p.Phase, LimitMs: p.LimitMs * min(graceMs, api.GraceDefaultMs) / api.GraceDefaultMs})
 		}
 		return graceMs, out, nil

@@ -62,7 +62,7 @@ func TestInstanceKeepalive_ParksUntilThereIsNews(t *testing.T) {
 				begun := time.Now()
 				got := later(e, post, "/v1/instances/"+m.ID+"/keepalive", m.body(m.index, 20_000))
 				synctest.Wait()
-				time.Sleep(3 * time.Second) // in a bubble: the request is parked
+				<-time.After(3 * time.Second) // by the clock of the bubble: the request is parked
 				news.happen(e, m)
 				a := into[api.InstanceLease](t, <-got)
 				if a.State != news.want.State || a.Directive != news.want.Directive || a.ReadOnly != news.want.ReadOnly || a.Index <= m.index {

@@ -31,7 +31,13 @@ func parsed(args []string) (*cobra.Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cmd, cmd.ParseFlags(rest)
+	if err := cmd.ParseFlags(rest); err != nil {
+		return nil, err
+	}
+	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
+		return nil, cmd.ValidateArgs(cmd.Flags().Args()) // which says that there is no such command
+	}
+	return cmd, nil
 }
 
 func durationOf(t *testing.T, cmd *cobra.Command, flag string) time.Duration {
@@ -243,13 +249,14 @@ func TestDeploy_ScriptsAreScripts(t *testing.T) {
 	}
 }
 
-var commandLine = regexp.MustCompile("(?m)^ *(?:\\$ )?(quiesce [a-z].*)$")
+// A line of its own, or the first words in a cell of a table.
+var commandLine = regexp.MustCompile("(?m)(?:^ *(?:\\$ |bin/)?|\\| `)(quiesce [a-z][^`\\n]*)")
 
-// Every line of the manual, of the recipes and of the scripts that begins with quiesce is understood by this version.
+// Every line of the documents and of the scripts that begins with quiesce is understood by this version.
 func TestDeploy_CommandLinesInDocumentsAreUnderstood(t *testing.T) {
 	t.Parallel()
 	seen := 0
-	for _, path := range []string{recipes, "../../docs/cli.md", filepath.Join(deployed, "pipeline/rollout.sh"), filepath.Join(deployed, "kubernetes/roll.sh")} {
+	for _, path := range []string{recipes, "../../README.md", "../../docs/cli.md", "../../docs/operations.md", filepath.Join(deployed, "pipeline/rollout.sh"), filepath.Join(deployed, "kubernetes/roll.sh")} {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
