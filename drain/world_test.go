@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,13 +148,13 @@ func (w *world) task(dsn string) *Task {
 	return task
 }
 
-// lead runs a task until the test, or the caller, ends it, and waits until it has seen the source or failed to.
+// lead runs a task until the test, or the caller, ends it, and waits until it has seen each source or failed to.
 func (w *world) lead(task *Task) (resign func()) {
 	w.Helper()
 	resign = lead(w, task)
 	w.until("the first reading", func() bool {
 		sources := task.Status().Sources
-		return len(sources) > 0 && sources[0].Detail != "not read yet"
+		return len(sources) > 0 && !slices.ContainsFunc(sources, func(s SourceStatus) bool { return s.Detail == "not read yet" })
 	})
 	return resign
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,21 +137,49 @@ func TestForward_LeaderThatFallsSilentIsUnknown(t *testing.T) {
 	<-cut
 }
 
+// silentLeader takes requests and never answers. It tells of each that has arrived.
+func silentLeader(t *testing.T) (arrived <-chan struct{}, addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{}, 2)
+	var taken sync.WaitGroup
+	taken.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			taken.Go(func() {
+				defer c.Close()
+				if _, err := c.Read(make([]byte, 16)); err == nil {
+					began <- struct{}{}
+				}
+				_, _ = io.Copy(io.Discard, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		taken.Wait()
+	})
+	return began, ln.Addr().String()
+}
+
 // TestForward_LeaderThatWasSucceededIsNotWaitedFor: the old leader takes the request and never answers, as a stopped process does.
 func TestForward_LeaderThatWasSucceededIsNotWaitedFor(t *testing.T) {
 	_, follower, url := pair(t)
 	successor := follower.rep.Leader()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel only
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	follower.rep.leader.Store(&Leader{ID: "n3", HTTPAddr: ln.Addr().String()})
+	arrived, silent := silentLeader(t)
+	follower.rep.leader.Store(&Leader{ID: "n3", HTTPAddr: silent})
 	c := client(t)
 	written, read := make(chan reply, 1), make(chan reply, 1)
 	go func() { written <- send(t, c, post, url+"/v1/sessions", `{"ttl_ms":5000}`) }()
 	go func() { read <- send(t, c, get, url+"/v1/locks", "") }()
-	eventually(t, "both requests are on their way", func() bool { return follower.inFlight.Load() == 2 })
+	<-arrived
+	<-arrived
 	began := time.Now()
 	follower.rep.leader.Store(&successor)
 	if p := (<-written).problem(t); p.Code != api.CodeOutcomeUnknown {
