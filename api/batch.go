@@ -37,6 +37,11 @@ const (
 	OpPutMapping       = "mappings.put"    // id: the name
 	OpDeleteMapping    = "mappings.delete" // id: the name
 	OpEnqueue          = "outbox.events"
+	OpPrepare          = "outbox.prepare"
+	OpSubmitPrepared   = "outbox.submit" // id
+	OpCancelPrepared   = "outbox.cancel" // id
+	OpPauseOutbox      = "outbox.pause"
+	OpResumeOutbox     = "outbox.resume"
 	OpStartPass        = "passes.start"
 	OpCancelPass       = "passes.cancel" // id
 )

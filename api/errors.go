@@ -53,6 +53,7 @@ const (
 	CodeTrxNotFound      Code = "transaction_not_found"
 	CodeMappingNotFound  Code = "mapping_not_found"
 	CodeMappingInUse     Code = "mapping_in_use"
+	CodePreparedNotFound Code = "prepared_not_found"
 	CodePassNotFound     Code = "pass_not_found"
 	CodePassRunning      Code = "pass_running"
 	CodePassEnded        Code = "pass_ended"
@@ -76,6 +77,7 @@ const (
 	CodeCleanupsFull    Code = "cleanups_full"
 	CodeMappingsFull    Code = "mappings_full"
 	CodeOutboxFull      Code = "outbox_full"
+	CodePausesFull      Code = "pauses_full"
 	CodeStreamsFull     Code = "streams_full"
 )
 
@@ -143,6 +145,7 @@ var Meanings = map[Code]Meaning{
 	CodeTrxNotFound:      {http.StatusNotFound, "There is no such transaction"},
 	CodeMappingNotFound:  {http.StatusNotFound, "There is no such mapping"},
 	CodeMappingInUse:     {http.StatusConflict, "The mapping is in use"},
+	CodePreparedNotFound: {http.StatusNotFound, "There are no such prepared events"},
 	CodePassNotFound:     {http.StatusNotFound, "There is no such pass"},
 	CodePassRunning:      {http.StatusConflict, "A pass is running"},
 	CodePassEnded:        {http.StatusConflict, "The pass has ended"},
@@ -167,6 +170,7 @@ var Meanings = map[Code]Meaning{
 	CodeCleanupsFull:    {http.StatusTooManyRequests, "Too many cleanups"},
 	CodeMappingsFull:    {http.StatusTooManyRequests, "Too many mappings"},
 	CodeOutboxFull:      {http.StatusTooManyRequests, "Too many pending events"},
+	CodePausesFull:      {http.StatusTooManyRequests, "Too many pauses"},
 	CodeStreamsFull:     {http.StatusTooManyRequests, "Too many streams"},
 
 	CodeNotApplied:        {http.StatusServiceUnavailable, "The request was not applied"},

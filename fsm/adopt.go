@@ -12,6 +12,7 @@ const (
 	AdoptLocks        = "locks" // in the entry that ended the instance
 	AdoptKeys         = "keys"
 	AdoptTransactions = "transactions"
+	AdoptPrepared     = "prepared"
 	AdoptDone         = "done"
 )
 
@@ -38,7 +39,7 @@ func (AdoptInstance) kind() Kind { return kindAdoptInstance }
 func (c AdoptInstance) apply(s *State) Result {
 	v, ok := s.instances.get(c.ID)
 	switch {
-	case len(c.Detail) > ErrorBytesMax || !slices.Contains([]string{AdoptKeys, AdoptTransactions, AdoptDone}, c.Step):
+	case len(c.Detail) > ErrorBytesMax || !slices.Contains([]string{AdoptKeys, AdoptTransactions, AdoptPrepared, AdoptDone}, c.Step):
 		return refuse(CodeInvalid, "unknown step, or its detail is too long")
 	case !ok:
 		return refuseInstance(CodeInstanceNotFound)

@@ -64,6 +64,16 @@ const (
 	kindNewCleanup
 	kindCheckpointCleanup
 	kindCancelCleanup
+	kindPrepareEvents
+	kindSubmitPrepared
+	kindCancelPrepared
+	kindProbePrepared
+	kindPauseOutbox
+	kindResumeOutbox
+	kindReplayEvents
+	kindDiscardEvents
+	kindObserveStore
+	kindAssignDoubt
 )
 
 type kindInfo struct {
@@ -122,6 +132,17 @@ var kinds = [256]kindInfo{
 	kindSettleEvents:  {"SettleEvents", decodeAs[SettleEvents]},
 	kindFailEvents:    {"FailEvents", decodeAs[FailEvents]},
 	kindBuryEvents:    {"BuryEvents", decodeAs[BuryEvents]},
+
+	kindPrepareEvents:  {"PrepareEvents", decodeAs[PrepareEvents]},
+	kindSubmitPrepared: {"SubmitPrepared", decodeAs[SubmitPrepared]},
+	kindCancelPrepared: {"CancelPrepared", decodeAs[CancelPrepared]},
+	kindProbePrepared:  {"ProbePrepared", decodeAs[ProbePrepared]},
+	kindPauseOutbox:    {"PauseOutbox", decodeAs[PauseOutbox]},
+	kindResumeOutbox:   {"ResumeOutbox", decodeAs[ResumeOutbox]},
+	kindReplayEvents:   {"ReplayEvents", decodeAs[ReplayEvents]},
+	kindDiscardEvents:  {"DiscardEvents", decodeAs[DiscardEvents]},
+	kindObserveStore:   {"ObserveStore", decodeAs[ObserveStore]},
+	kindAssignDoubt:    {"AssignDoubt", decodeAs[AssignDoubt]},
 
 	kindStartPass:      {"StartPass", decodeAs[StartPass]},
 	kindCheckpointPass: {"CheckpointPass", decodeAs[CheckpointPass]},

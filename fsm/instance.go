@@ -301,6 +301,7 @@ func (s *State) instanceSessionEnded(id string, how sessionEnd, freed int) {
 		return
 	}
 	v.LocksFreed = uint32(freed)
+	s.hurryPrepared(v.ID)
 	s.endInstance(v, endOf(v, how))
 }
 

@@ -151,7 +151,7 @@ func checkDerived(s *State) error {
 	c := s.Clone()
 	fresh.nodes, fresh.sessions, fresh.grants, fresh.tickets, fresh.delays = c.nodes, c.sessions, c.grants, c.tickets, c.delays
 	fresh.stored, fresh.acked, fresh.instances, fresh.events, fresh.dead = c.stored, c.acked, c.instances, c.events, c.dead
-	fresh.plans, fresh.cleanups = c.plans, c.cleanups
+	fresh.plans, fresh.cleanups, fresh.prepared = c.plans, c.cleanups, c.prepared
 	fresh.reindex()
 	for _, x := range []struct {
 		name       string
@@ -161,6 +161,7 @@ func checkDerived(s *State) error {
 		{"asking", s.asking, fresh.asking},
 		{"members", s.members, fresh.members}, {"drains", s.drains, fresh.drains}, {"due", s.due, fresh.due},
 		{"held", s.held, fresh.held}, {"orphans", s.orphans, fresh.orphans},
+		{"probes", s.probes, fresh.probes}, {"preparers", s.preparers, fresh.preparers},
 	} {
 		if have, want := fmt.Sprint(x.have.tree.Items()), fmt.Sprint(x.want.tree.Items()); have != want {
 			return fmt.Errorf("index %s is %s, the tables say %s", x.name, have, want)
@@ -175,6 +176,7 @@ func checkDerived(s *State) error {
 	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked},
 		{"named", s.named, fresh.named},
 		{"occupied", s.occupied, fresh.occupied}, {"working", s.working, fresh.working},
+		{"reserved", s.reserved, fresh.reserved}, {"reservedOf", s.reservedOf, fresh.reservedOf},
 		{"outstanding", s.outstanding, fresh.outstanding}, {"ages", s.ages.alive(), fresh.ages.alive()}} {
 		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {
 			return fmt.Errorf("%s is %s, the tables say %s", x.name, have, want)

@@ -66,11 +66,19 @@ const (
 
 	MappingsMax    = 1_000
 	SpecBytesMax   = 32 << 10
-	EventsBatchMax = 1_000
+	EventsBatchMax = 2_000 // rows in one command: an event whose key changed names two
 	PendingMax     = 1_000_000
-	DeadMax        = 100_000
-	PKBytesMax     = 512
-	ErrorBytesMax  = 256
+	ReplayBatchMax = 1_000
+	PausesMax      = 1_000
+	StoresMax      = 1_000
+
+	PreparedMax      = 100_000 // prepares; their events count towards PendingMax
+	PreparedTTLMinMs = 1_000
+	PreparedTTLMaxMs = 3_600_000
+	ProbesBatchMax   = 1_000
+	DeadMax          = 100_000
+	PKBytesMax       = 512
+	ErrorBytesMax    = 256
 
 	PassesMax        = 1_000 // running and kept as history, oldest finished out first
 	PassesRunningMax = 16

@@ -74,6 +74,8 @@ func (c DeleteMapping) apply(s *State) Result {
 		return refuse(CodeVersionMismatch, "the mapping has another revision")
 	case s.pending[c.Name] > 0:
 		return refuse(CodeMappingInUse, "the mapping has pending events")
+	case s.reservedOf[c.Name] > 0:
+		return refuse(CodeMappingInUse, "the mapping has prepared events")
 	case s.passRunning(c.Name):
 		return refuse(CodeMappingInUse, "a pass over the mapping is running")
 	}
@@ -88,6 +90,9 @@ func (c DeleteMapping) apply(s *State) Result {
 		s.dead.delete(key)
 	}
 	delete(s.buried, c.Name)
+	delete(s.buriedAs, c.Name)
+	s.pauses.delete(pauseKey(PauseMapping, c.Name))
+	s.doubts.delete(c.Name)
 	s.mappings.delete(c.Name)
 	return Result{Mapping: &MappingResult{Name: m.Name, Revision: m.Revision}}
 }

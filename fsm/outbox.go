@@ -1,5 +1,10 @@
 package fsm
 
+import (
+	"slices"
+	"strings"
+)
+
 // Event says that the cache keys of one row may be stale. It carries the row's key and never its values: whoever delivers it reads the
 // row after the token was given, and the cache takes only writes with a higher token than its last.
 type Event struct {
@@ -59,15 +64,58 @@ func dueIndex(key string, e Event) pair { return pair{group: e.Mapping, num: e.N
 type EnqueueEvents struct {
 	Events []RowRef `cbor:"1,keyasint"`
 	Pass   uint64   `cbor:"2,keyasint,omitempty"`
+	Spans  []byte   `cbor:"3,keyasint,omitempty"` // see spansFit
 }
 
 func (EnqueueEvents) kind() Kind { return kindEnqueueEvents }
 
 func (c EnqueueEvents) apply(s *State) Result {
-	if len(c.Events) == 0 || len(c.Events) > EventsBatchMax {
-		return refuse(CodeInvalid, "between 1 and 1,000 events at a time")
+	if r := s.checkRows(c.Events, c.Spans); r.Refused() {
+		return r
 	}
-	for _, ref := range c.Events {
+	if s.newRows(c.Events)+s.events.len()+s.reserved > PendingMax {
+		return refuse(CodeOutboxFull, "as many events are pending as may be")
+	}
+	return Result{Outbox: &OutboxResult{Tokens: s.enqueueAll(c.Events, c.Spans, c.Pass)}}
+}
+
+// spansFit: an event of a caller may name two rows, or none that exists. Spans says how many each one names, so that each is answered by one
+// token: that of its last row. No spans are one row each.
+func spansFit(spans []byte, rows int) bool {
+	total := 0
+	for _, n := range spans {
+		total += int(n)
+	}
+	return len(spans) == 0 || total == rows && len(spans) <= EventsBatchMax
+}
+
+func (s *State) enqueueAll(refs []RowRef, spans []byte, pass uint64) []EventToken {
+	if len(spans) == 0 {
+		tokens := make([]EventToken, len(refs))
+		for i, ref := range refs {
+			tokens[i] = s.enqueueEvent(ref, pass, 0)
+		}
+		return tokens
+	}
+	tokens := make([]EventToken, len(spans))
+	next := 0
+	for i, n := range spans {
+		coalesced := n > 0
+		for _, ref := range refs[next : next+int(n)] {
+			tokens[i] = s.enqueueEvent(ref, pass, 0)
+			coalesced = coalesced && tokens[i].Coalesced
+		}
+		tokens[i].Coalesced = coalesced
+		next += int(n)
+	}
+	return tokens
+}
+
+func (s *State) checkRows(refs []RowRef, spans []byte) Result {
+	if len(refs) == 0 && len(spans) == 0 || len(refs) > EventsBatchMax || !spansFit(spans, len(refs)) {
+		return refuse(CodeInvalid, "between 1 and 2,000 rows at a time")
+	}
+	for _, ref := range refs {
 		if ref.PK == "" || len(ref.PK) > PKBytesMax {
 			return refuse(CodeInvalid, "row key out of bounds")
 		}
@@ -75,14 +123,7 @@ func (c EnqueueEvents) apply(s *State) Result {
 			return refuse(CodeMappingNotFound, "no such mapping: "+ref.Mapping)
 		}
 	}
-	if s.newRows(c.Events)+s.events.len() > PendingMax {
-		return refuse(CodeOutboxFull, "as many events are pending as may be")
-	}
-	r := OutboxResult{Tokens: make([]EventToken, 0, len(c.Events))}
-	for _, ref := range c.Events {
-		r.Tokens = append(r.Tokens, s.enqueueEvent(ref, c.Pass))
-	}
-	return Result{Outbox: &r}
+	return Result{}
 }
 
 func (s *State) newRows(refs []RowRef) int {
@@ -95,15 +136,22 @@ func (s *State) newRows(refs []RowRef) int {
 	return len(fresh)
 }
 
-func (s *State) enqueueEvent(ref RowRef, pass uint64) EventToken {
-	key := ref.key()
-	if s.dead.has(key) {
-		s.dead.delete(key)
-		s.buried[ref.Mapping]--
+// exhume forgets the dead letter of a row, if it has one.
+func (s *State) exhume(ref RowRef) bool {
+	d, was := s.dead.delete(ref.key())
+	if was {
+		s.countDead(d, -1)
 	}
+	return was
+}
+
+// enqueueEvent gives a row an event, due after delayMs if none of it was pending.
+func (s *State) enqueueEvent(ref RowRef, pass, delayMs uint64) EventToken {
+	key := ref.key()
+	s.exhume(ref)
 	e, coalesced := s.events.get(key)
 	if !coalesced {
-		e = Event{Mapping: ref.Mapping, PK: ref.PK, EnqueuedAt: s.counters.Now, NextAt: s.counters.Now}
+		e = Event{Mapping: ref.Mapping, PK: ref.PK, EnqueuedAt: s.counters.Now, NextAt: s.counters.Now + delayMs}
 		s.pending[ref.Mapping]++
 	}
 	e.Token, e.Index = s.nextToken(), s.nextRevision()
@@ -167,7 +215,8 @@ type Failure struct {
 	Attempt bool // false: the target or source was at fault, no attempt is spent
 }
 
-// FailEvents logs the failures of a batch in one command.
+// FailEvents logs the failures of a batch in one command. An event that came while its row was under way stays due,
+// though the attempt counts.
 type FailEvents struct {
 	Events []Failure `cbor:"1,keyasint"`
 }
@@ -179,14 +228,16 @@ func (c FailEvents) apply(s *State) Result {
 	for _, f := range c.Events {
 		key := f.Event.Row.key()
 		e, ok := s.events.get(key)
-		if !ok || f.DelayMs > WaitMaxMs || len(f.Class) > IDBytesMax {
+		if m, _ := s.mappings.get(f.Event.Row.Mapping); !ok || m.Revision != f.Event.Revision || f.DelayMs > WaitMaxMs || len(f.Class) > IDBytesMax {
 			continue
 		}
 		s.due.remove(dueIndex(key, e))
 		if f.Attempt {
 			e.Attempts++
 		}
-		e.NextAt = s.counters.Now + f.DelayMs
+		if e.Token <= f.Event.Token {
+			e.NextAt = s.counters.Now + f.DelayMs
+		}
 		e.Failure, e.Detail, e.Index = f.Class, clip(f.Detail, ErrorBytesMax), s.nextRevision()
 		s.events.set(key, e)
 		s.due.add(dueIndex(key, e))
@@ -212,9 +263,10 @@ func (c BuryEvents) apply(s *State) Result {
 		}
 		key := f.Event.Row.key()
 		s.dropEvent(key, e)
-		s.dead.set(key, DeadLetter{Mapping: e.Mapping, PK: e.PK, Token: e.Token, Attempts: e.Attempts + 1, Failure: f.Class,
-			Detail: clip(f.Detail, ErrorBytesMax), BuriedAt: s.counters.Now, Index: s.nextRevision()})
-		s.buried[e.Mapping]++
+		d := DeadLetter{Mapping: e.Mapping, PK: e.PK, Token: e.Token, Attempts: e.Attempts + 1, Failure: f.Class,
+			Detail: clip(f.Detail, ErrorBytesMax), BuriedAt: s.counters.Now, Index: s.nextRevision()}
+		s.dead.set(key, d)
+		s.countDead(d, 1)
 		r.Settled++
 	}
 	return Result{Outbox: &r}
@@ -263,6 +315,29 @@ func (s *State) DeadLetters(after RowRef, visit func(DeadLetter) bool) {
 		return (key == after.key() && after.PK != "") || visit(d)
 	})
 }
+
+// ClassCount is how many dead letters have a class of failure.
+type ClassCount struct {
+	Class string
+	Count int
+}
+
+// countDead counts a dead letter in, or out.
+func (s *State) countDead(d DeadLetter, sign int) {
+	s.buried[d.Mapping] += sign
+	classes := s.buriedAs[d.Mapping]
+	i, found := slices.BinarySearchFunc(classes, d.Failure, func(c ClassCount, class string) int { return strings.Compare(c.Class, class) })
+	if !found {
+		classes = slices.Insert(classes, i, ClassCount{Class: d.Failure})
+	}
+	if classes[i].Count += sign; classes[i].Count == 0 {
+		classes = slices.Delete(classes, i, i+1)
+	}
+	s.buriedAs[d.Mapping] = classes
+}
+
+// DeadBy counts a mapping's dead letters by class of failure, in the order of the classes.
+func (s *State) DeadBy(mapping string) []ClassCount { return slices.Clone(s.buriedAs[mapping]) }
 
 // PendingCount and DeadCount are the sizes of the outbox.
 func (s *State) PendingCount() int { return s.events.len() }

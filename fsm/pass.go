@@ -223,6 +223,7 @@ func (s *State) endPass(id uint64, to PassState, reason string) Result {
 	}
 	p.State, p.Reason, p.FinishedAt, p.Index = to, clip(reason, ErrorBytesMax), s.counters.Now, s.nextRevision()
 	s.passes.set(id, p)
+	s.settleDoubt(p)
 	return Result{Pass: &PassResult{ID: id, State: to}}
 }
 

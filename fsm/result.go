@@ -40,6 +40,9 @@ const (
 	CodeCleanupNotFound  Code = "cleanup_not_found"
 	CodeCleanupEnded     Code = "cleanup_ended"
 	CodeCleanupsFull     Code = "cleanups_full"
+	CodePreparedNotFound Code = "prepared_not_found"
+	CodePausesFull       Code = "pauses_full"
+	CodeStoresFull       Code = "stores_full"
 	CodePatternInUse     Code = "pattern_in_use"
 	CodeMappingNotFound  Code = "mapping_not_found"
 	CodeMappingInUse     Code = "mapping_in_use"
@@ -68,6 +71,7 @@ type Result struct {
 	Pass     *PassResult     `cbor:"16,keyasint,omitempty" json:",omitempty"`
 	Plan     *PlanResult     `cbor:"17,keyasint,omitempty" json:",omitempty"`
 	Cleanup  *CleanupResult  `cbor:"18,keyasint,omitempty" json:",omitempty"`
+	Prepared *PreparedResult `cbor:"19,keyasint,omitempty" json:",omitempty"`
 }
 
 // Refused tells whether the command changed nothing because a rule forbade it.

@@ -110,7 +110,8 @@ func (s *State) reindex() {
 		s.pending[v.Mapping]++
 		return true
 	})
-	s.dead.ascend("", func(_ string, v DeadLetter) bool { s.buried[v.Mapping]++; return true })
+	s.dead.ascend("", func(_ string, v DeadLetter) bool { s.countDead(v, 1); return true })
+	s.prepared.ascend(0, func(_ uint64, p Prepared) bool { s.indexPrepared(p, 1); return true })
 	s.nodes.ascend("", func(id string, n Node) bool {
 		if n.LeavingUntil != 0 {
 			s.setTimer(timer{due: n.LeavingUntil, what: timerLeaving, key: id})

@@ -24,6 +24,10 @@ type State struct {
 	records   *table[string, Record] // by service
 	plans     *table[uint64, Plan]
 	cleanups  *table[uint64, Cleanup]
+	prepared  *table[uint64, Prepared]
+	pauses    *table[string, Pause] // by pauseKey
+	stores    *table[string, Store] // by storeKey
+	doubts    *table[string, Doubt] // by mapping
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
 	timers      timers         // housekeeping
@@ -46,10 +50,15 @@ type State struct {
 	orphans     index                  // "" / ended instance that is not adopted yet
 	named       map[serviceName]string // live instance
 	occupied    map[string]occupancy
-	working     map[string]uint64 // service -> plan that is under way
-	due         index             // mapping / pending event, by the time of its next attempt; dueIndex
-	pending     map[string]int    // mapping -> pending events
-	buried      map[string]int    // mapping -> dead letters
+	working     map[string]uint64       // service -> plan that is under way
+	due         index                   // mapping / pending event, by the time of its next attempt; dueIndex
+	pending     map[string]int          // mapping -> pending events
+	buried      map[string]int          // mapping -> dead letters
+	buriedAs    map[string][]ClassCount // the same by class of failure
+	probes      index                   // source / prepared events, by the time of the next look at their fence
+	preparers   index                   // instance / prepared events
+	reserved    int                     // rows of prepared events
+	reservedOf  map[string]int          // mapping -> such rows
 
 	// Of the entry that is being applied.
 	entryTerm uint64
@@ -104,6 +113,10 @@ func New() *State {
 	s.records = newTable[string, Record]("records", &s.changes)
 	s.plans = newTable[uint64, Plan]("plans", &s.changes)
 	s.cleanups = newTable[uint64, Cleanup]("cleanups", &s.changes)
+	s.prepared = newTable[uint64, Prepared]("prepared", &s.changes)
+	s.pauses = newTable[string, Pause]("pauses", &s.changes)
+	s.stores = newTable[string, Store]("stores", &s.changes)
+	s.doubts = newTable[string, Doubt]("doubts", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
 	s.queues, s.holdings, s.waits, s.asking, s.reentering = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
@@ -112,6 +125,8 @@ func New() *State {
 	s.held, s.orphans, s.occupied, s.working = newIndex(), newIndex(), map[string]occupancy{}, map[string]uint64{}
 	s.outstanding = map[string]int{}
 	s.pending, s.buried = map[string]int{}, map[string]int{}
+	s.probes, s.preparers, s.reservedOf = newIndex(), newIndex(), map[string]int{}
+	s.buriedAs = map[string][]ClassCount{}
 	return s
 }
 
@@ -119,7 +134,7 @@ func New() *State {
 func (s *State) sections() []section {
 	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.modified,
 		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts,
-		s.records, s.plans, s.cleanups}
+		s.records, s.plans, s.cleanups, s.prepared, s.pauses, s.stores, s.doubts}
 }
 
 // Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where
@@ -133,6 +148,7 @@ func (s *State) Clone() *State {
 		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
 		delays: s.delays.clone(), acts: s.acts.clone(),
 		records: s.records.clone(), plans: s.plans.clone(), cleanups: s.cleanups.clone(),
+		prepared: s.prepared.clone(), pauses: s.pauses.clone(), stores: s.stores.clone(), doubts: s.doubts.clone(),
 	}
 }
 

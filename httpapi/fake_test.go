@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -177,6 +178,23 @@ func (f *fake) Source(context.Context, string) (api.Place, bool) {
 func (f *fake) Target(context.Context, string) (api.Place, bool) {
 	return api.Place{Reachable: true, Role: "master", Flavour: "redis"}, true
 }
+
+// ClusterID is the one of every fake.
+func (f *fake) ClusterID() string { return "c-test" }
+
+func (f *fake) Delivery(string) Delivery {
+	return Delivery{Delivered: 7, Blocked: api.BlockedTargetDown}
+}
+func (f *fake) Sent(row fsm.RowRef) bool { return row.PK == `["99"]` }
+
+func (f *fake) Timeline(fsm.RowRef) api.KeyTimeline {
+	return api.KeyTimeline{SinceMs: 1000, Entries: []api.KeyEntry{{What: "applied", Token: 3}}}
+}
+
+func (f *fake) Relays() []api.Relay { return []api.Relay{{Source: "shop", State: "running"}} }
+
+func (f *fake) Nudge(source string) bool { return source == "shop" }
+
 func (f *fake) Breakers() []api.Breaker { return []api.Breaker{{Name: "main", State: "closed"}} }
 
 // fakeMappings takes any JSON object with a table, and primary keys that are one integer.
@@ -200,7 +218,49 @@ func (m *fakeMappings) Check(_ context.Context, _ string, spec []byte) (Checked,
 	return Checked{Source: s.Source, Target: s.Target, Table: s.Table, Columns: []byte(`[]`)}, nil
 }
 
-func (m *fakeMappings) PK(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
+// Inspect finds what Check refuses.
+func (m *fakeMappings) Inspect(ctx context.Context, name string, spec []byte) (api.MappingCheck, error) {
+	_, err := m.Check(ctx, name, spec)
+	var bad *InvalidError
+	if errors.As(err, &bad) {
+		return api.MappingCheck{Findings: []api.Finding{{Level: "error", Field: bad.Faults[0].Field, Reason: bad.Faults[0].Reason}}}, nil
+	}
+	return api.MappingCheck{OK: true, Findings: []api.Finding{}}, err
+}
+
+// Keys takes old and new as keys like pk; null names nothing.
+func (m *fakeMappings) Keys(ctx context.Context, record fsm.Mapping, e RowKeys) ([]string, error) {
+	keys := [][]json.RawMessage{e.Old, e.New}
+	if len(e.New) == 0 {
+		keys[1] = e.PK
+	}
+	var out []string
+	for _, key := range keys {
+		if len(key) == 0 || string(key[0]) == "null" {
+			continue
+		}
+		k, err := m.Key(ctx, record, key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+// Look finds a row with its key as it should be, but for row 13.
+func (m *fakeMappings) Look(_ context.Context, _ fsm.Mapping, key string) (api.KeyCheck, error) {
+	if m.down.Load() {
+		return api.KeyCheck{}, fmt.Errorf("%w: shop", ErrSourceUnreachable)
+	}
+	verdict := api.VerdictEqual
+	if key == `["13"]` {
+		verdict = api.VerdictStale
+	}
+	return api.KeyCheck{Row: &api.KeyRow{PK: parts(key)}, Keys: []api.CachedKey{{Key: "k", Verdict: verdict, Type: "string", TTLMs: -1}}}, nil
+}
+
+func (m *fakeMappings) Key(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
 	var n int64
 	if len(pk) != 1 || json.Unmarshal(bytes.Trim(pk[0], `"`), &n) != nil {
 		return "", &InvalidError{Faults: []api.Fault{{Field: "pk", Reason: "must be one integer"}}}
@@ -221,7 +281,7 @@ func newEdge(t testing.TB) *edge { return newEdgeOver(t, newFake()) }
 func newEdgeOver(t testing.TB, f *fake) *edge {
 	t.Helper()
 	m := &fakeMappings{}
-	s, err := New(Config{Node: "n1", Version: "test", Replica: f, Mappings: m, Stores: f, Outbox: f, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Node: "n1", Version: "test", Replica: f, Mappings: m, Stores: f, Outbox: f, Relays: f, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

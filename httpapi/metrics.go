@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/fsm"
 )
 
@@ -100,16 +101,20 @@ var (
 	descForced   = prometheus.NewDesc("quiesce_instances_forced_total", "Instances whose drain passed its deadline.", []string{"service"}, nil)
 	descLost     = prometheus.NewDesc("quiesce_instances_lost_total", "Instances whose lease ended without a word.", []string{"service"}, nil)
 	descPlaces   = prometheus.NewDesc("quiesce_service_instances", "Instances as the budget counts them.", []string{"service", "as"}, nil)
+	descEvents   = prometheus.NewDesc("quiesce_outbox_events", "Events by mapping and state.", []string{"mapping", "state"}, nil)
+	descEventLag = prometheus.NewDesc("quiesce_outbox_mapping_lag_seconds", "Age of a mapping's oldest pending event.", []string{"mapping"}, nil)
+	descDoubt    = prometheus.NewDesc("quiesce_mapping_in_doubt", "1 while the cache may have lost acknowledged writes.", []string{"mapping"}, nil)
+	descOutcomes = prometheus.NewDesc("quiesce_outbox_deliveries_total", "What became of the deliveries of this process.", []string{"mapping", "outcome"}, nil)
 	descBreaker  = prometheus.NewDesc("quiesce_breaker_open", "0 closed, 0.5 half open, 1 open.", []string{"name"}, nil)
 )
 
 // countedTables are those whose size is worth a graph.
-var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "dead", "passes", "plans", "cleanups"}
+var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "prepared", "dead", "passes", "plans", "cleanups"}
 
 type stateCollector struct{ s *Server }
 
 func (c stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker, descGrants, descOver, descForced, descLost, descPlaces} {
+	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker, descEvents, descEventLag, descDoubt, descOutcomes, descGrants, descOver, descForced, descLost, descPlaces} {
 		out <- d
 	}
 }
@@ -118,11 +123,12 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	var term, index, token, lagMs, windowMs uint64
+	var term, index, token, windowMs uint64
+	var outbox api.OutboxStats
 	rows := [len(countedTables)]int{}
 	c.s.view(func(v view) {
 		term, index, token = v.Term(), v.Revision(), v.Token()
-		lagMs, windowMs = statsOf(v).LagMs, v.KeyWindow().OldestMs
+		outbox, windowMs = c.s.statsOf(v), v.KeyWindow().OldestMs
 		for i, table := range countedTables {
 			rows[i] = v.Rows(table)
 		}
@@ -130,12 +136,13 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descTerm, float64(term))
 	gauge(descIndex, float64(index))
 	gauge(descToken, float64(token))
-	gauge(descLag, float64(lagMs)/1_000)
+	gauge(descLag, float64(outbox.LagMs)/1_000)
 	gauge(descWindow, float64(windowMs)/1_000)
 	for i, table := range countedTables {
 		gauge(descRows, float64(rows[i]), table)
 	}
 	c.collectServices(out)
+	collectMappings(out, outbox.Mappings)
 	leads := 0.0
 	if c.s.rep.Leader().Self {
 		leads = 1
@@ -144,6 +151,26 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(c.s.inFlight.Load()))
 	for _, b := range c.s.breakers() {
 		gauge(descBreaker, openness(b.State), b.Name)
+	}
+}
+
+// collectMappings is bounded by fsm.MappingsMax.
+func collectMappings(out chan<- prometheus.Metric, mappings []api.MappingOutbox) {
+	for _, m := range mappings {
+		add := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, kind, v, append([]string{m.Mapping}, labels...)...)
+		}
+		doubt := 0.0
+		if m.Doubt != nil {
+			doubt = 1
+		}
+		add(descEvents, prometheus.GaugeValue, float64(m.Pending), "pending")
+		add(descEvents, prometheus.GaugeValue, float64(m.Dead), "dead")
+		add(descEventLag, prometheus.GaugeValue, float64(m.LagMs)/1_000)
+		add(descDoubt, prometheus.GaugeValue, doubt)
+		add(descOutcomes, prometheus.CounterValue, float64(m.Delivered), "delivered")
+		add(descOutcomes, prometheus.CounterValue, float64(m.Superseded), "superseded")
+		add(descOutcomes, prometheus.CounterValue, float64(m.Failed), "failed")
 	}
 }
 

@@ -32,6 +32,7 @@ type Replica interface {
 	LeaseRemaining(session string) (ms uint64, ok bool)
 	Leader() Leader
 	Status(ctx context.Context) api.Cluster
+	ClusterID() string
 	// RemoveNode and Transfer refuse with a *RefusedError.
 	RemoveNode(ctx context.Context, id string) error
 	Transfer(ctx context.Context) error
@@ -63,13 +64,22 @@ type RefusedError struct{ Code, Detail string }
 
 func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
 
-// Mappings knows what a mapping means. Check and PK refuse with *InvalidError, or ErrSourceUnreachable, or ErrTargetUnreachable.
+// Mappings knows what a mapping means. Its methods refuse with *InvalidError, or ErrSourceUnreachable, or ErrTargetUnreachable.
 type Mappings interface {
 	// Check reads a specification, refuses what is wrong or unknown in it, and reads the columns of its table.
 	Check(ctx context.Context, name string, spec []byte) (Checked, error)
-	// PK gives the canonical form of a primary key.
-	PK(ctx context.Context, m fsm.Mapping, pk []json.RawMessage) (string, error)
+	// Inspect tells all that can be found out about a specification. What is wrong with it is a finding and no error.
+	Inspect(ctx context.Context, name string, spec []byte) (api.MappingCheck, error)
+	// Key gives the canonical form of a key of the mapping's key columns; empty for one that has a NULL, which names nothing.
+	Key(ctx context.Context, m fsm.Mapping, key []json.RawMessage) (string, error)
+	// Keys gives the keys that an event names: none, one or two.
+	Keys(ctx context.Context, m fsm.Mapping, e RowKeys) ([]string, error)
+	// Look reads a row and what the cache has of it.
+	Look(ctx context.Context, m fsm.Mapping, key string) (api.KeyCheck, error)
 }
+
+// RowKeys is what an event says of its row.
+type RowKeys struct{ PK, Old, New []json.RawMessage }
 
 // Checked is what the replicated state keeps of a mapping beside its specification.
 type Checked struct {
@@ -109,9 +119,29 @@ type Stores interface {
 	Target(ctx context.Context, name string) (api.Place, bool)
 }
 
-// Outbox tells what the leader's delivery knows and the state does not. Breakers are bounded in number by the targets and tables.
+// Outbox tells what the leader's delivery knows and the state does not.
 type Outbox interface {
+	// Breakers are bounded in number by the targets and tables.
 	Breakers() []api.Breaker
+	// Delivery counts what became of a mapping's events, and tells what holds them up.
+	Delivery(mapping string) Delivery
+	// Sent tells whether a delivery of the row is under way.
+	Sent(row fsm.RowRef) bool
+	// Timeline is what is remembered of a row, the oldest first.
+	Timeline(row fsm.RowRef) api.KeyTimeline
+}
+
+// Delivery is one mapping's share of what the leader delivered.
+type Delivery struct {
+	Delivered, Superseded, Failed uint64
+	Blocked                       string // of api; empty: nothing holds its events up
+}
+
+// Relays are the leader's relays of outbox tables.
+type Relays interface {
+	Relays() []api.Relay
+	// Nudge has the relay of a source look at its table now; false if there is none.
+	Nudge(source string) bool
 }
 
 var errUnknownTicketState = errors.New("a ticket in a state that the edge does not know")

@@ -22,7 +22,7 @@ var retryAfterMs = map[api.Code]uint64{
 	api.CodeNotApplied: 50, api.CodeNoLeader: 200, api.CodeDraining: 50, api.CodeNotReady: 1_000,
 	api.CodeSourceUnreachable: 1_000, api.CodeTargetUnreachable: 1_000, api.CodeOutcomeUnknown: 200,
 	api.CodeKeysOutstanding: 1_000, api.CodeSessionsFull: 1_000, api.CodeLocksFull: 1_000, api.CodeTicketsFull: 1_000,
-	api.CodeServicesFull: 10_000, api.CodeInstancesFull: 10_000, api.CodeMappingsFull: 10_000, api.CodePlansFull: 10_000, api.CodeCleanupsFull: 10_000, api.CodeOutboxFull: 1_000,
+	api.CodeServicesFull: 10_000, api.CodeInstancesFull: 10_000, api.CodeMappingsFull: 10_000, api.CodePlansFull: 10_000, api.CodeCleanupsFull: 10_000, api.CodeOutboxFull: 1_000, api.CodePausesFull: 10_000,
 }
 
 func problem(code api.Code, detail string) *refusal {

@@ -39,6 +39,7 @@ type Config struct {
 	Mappings Mappings
 	Stores   Stores
 	Outbox   Outbox
+	Relays   Relays
 	Backups  Backups
 	// Transactions is asked on the leader only.
 	Transactions Transactions

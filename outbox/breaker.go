@@ -84,6 +84,9 @@ func (p *place) room() (rows int, wait time.Duration) {
 	return p.rowsNext, 0
 }
 
+// well tells whether the breaker is closed.
+func (p *place) well() bool { return p.breaker.State() == gobreaker.StateClosed }
+
 // ticket is the permission for one batch; it must be given back once. The zero ticket is for a place that is not needed.
 type ticket struct {
 	place *place

@@ -14,6 +14,8 @@ const (
 	BlockedSourceMissing = "source_missing" // this node does not know the source
 	BlockedTargetMissing = "target_missing"
 	BlockedMappingBroken = "mapping_broken" // the stored specification does not compile: a node of another version accepted it
+	BlockedSourceDown    = "source_down"    // the breaker of its table is not closed
+	BlockedTargetDown    = "target_down"
 )
 
 // Batches start small, since nothing is known of the rows' size, and then keep to a time that leaves the target's deadline far away.
@@ -101,6 +103,17 @@ func (l *lane) room() (rows int, wait time.Duration) {
 		rows, wait = min(rows, more), max(wait, longer)
 	}
 	return min(rows, l.rows), wait
+}
+
+// down tells which place is not asked as usual.
+func (l *lane) down() string {
+	switch {
+	case !l.target.well():
+		return BlockedTargetDown
+	case l.source != nil && !l.source.well():
+		return BlockedSourceDown
+	}
+	return ""
 }
 
 // admit asks both breakers, or neither.

@@ -21,9 +21,10 @@ type dueRows struct {
 
 // plan looks once for all free places, since every look holds the state's lock.
 func (r *run) plan() plan {
-	p := planner{run: r, now: r.log.Now()}
+	p := planner{run: r, now: r.log.Now(), blocked: map[string]string{}}
 	p.out.wait = never
 	r.log.View(p.look)
+	r.task.noteBlocked(p.blocked)
 	return p.share()
 }
 
@@ -33,6 +34,8 @@ type planner struct {
 	now   uint64
 	found []candidate
 	out   plan
+
+	blocked map[string]string // of the mappings that were visited: why nothing of theirs is delivered, or empty
 }
 
 type candidate struct {
@@ -55,14 +58,19 @@ func (p *planner) visit(s *fsm.State, m fsm.Mapping) bool {
 	case len(p.found) == p.run.free:
 		return false
 	case s.Pending(m.Name) == 0:
+		p.blocked[m.Name] = ""
 		return true
+	case s.Paused(m):
+		return true // whatever else holds them up is found out when they go on
 	case l == nil || l.revision != m.Revision:
 		p.out.changed = append(p.out.changed, m)
 		return true
 	case l.blocked != "":
+		p.blocked[m.Name] = l.blocked
 		return true
 	}
 	rows, wait := l.room()
+	p.blocked[m.Name] = l.down()
 	if rows == 0 {
 		if wait > 0 {
 			p.sooner(wait)

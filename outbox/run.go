@@ -23,6 +23,8 @@ type run struct {
 	logger *slog.Logger
 	ledger *ledger // has its own lock
 
+	timeline *timeline // has its own lock
+
 	lanes    map[string]*lane
 	last     string // mapping that was served last: the next one in the alphabet goes first
 	free     int    // batches that may still be started
@@ -38,7 +40,8 @@ func newRun(t *Task) *run {
 	var revision uint64
 	t.log.View(func(s *fsm.State) { revision = s.Revision() })
 	return &run{task: t, cfg: t.cfg, log: t.log, sites: t.sites, logger: t.logger, ledger: newLedger(t.cfg.RecentRowsMax, revision),
-		lanes: map[string]*lane{}, free: t.cfg.BatchesMax, finished: make(chan *report, t.cfg.BatchesMax), places: map[placeName]*place{}}
+		timeline: newTimeline(t.cfg.RecentRowsMax),
+		lanes:    map[string]*lane{}, free: t.cfg.BatchesMax, finished: make(chan *report, t.cfg.BatchesMax), places: map[placeName]*place{}}
 }
 
 // loop decides what is delivered when. Deliveries run beside it; it joins them before it returns.
@@ -47,6 +50,8 @@ func (r *run) loop(ctx context.Context) error {
 	defer stopEvents()
 	mappings, stopMappings := r.log.Watch("mappings", "")
 	defer stopMappings()
+	pauses, stopPauses := r.log.Watch("pauses", "")
+	defer stopPauses()
 	deliveries, ctx := errgroup.WithContext(ctx)
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
@@ -60,6 +65,7 @@ func (r *run) loop(ctx context.Context) error {
 		case <-events:
 		case <-mappings:
 			r.forgetLanes()
+		case <-pauses:
 		case <-alarm.C:
 		case done := <-r.finished:
 			r.conclude(done)
@@ -122,6 +128,7 @@ func (r *run) conclude(done *report) {
 	done.lane.inFlight--
 	done.lane.adapt(len(done.events), done.took, done.halve)
 	done.settleTickets()
+	r.timeline.note(done)
 	r.ledger.release(done.events, done.touched(), done.revision)
 	r.task.concluded(done)
 	r.logDead(done)

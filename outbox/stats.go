@@ -34,6 +34,7 @@ type MappingStats struct {
 type tally struct {
 	inFlight                      int
 	delivered, superseded, failed uint64
+	blocked                       string // as of the last plan
 }
 
 func (t *Task) tallyLocked(mapping string) *tally {
@@ -43,6 +44,15 @@ func (t *Task) tallyLocked(mapping string) *tally {
 		t.tallies[mapping] = counted
 	}
 	return counted
+}
+
+// noteBlocked keeps what a plan found, for Share.
+func (t *Task) noteBlocked(found map[string]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, why := range found {
+		t.tallyLocked(name).blocked = why
+	}
 }
 
 func (t *Task) claimed(mapping string, rows int) {
@@ -129,6 +139,31 @@ func (t *Task) blocked(record fsm.Mapping) string {
 		return BlockedSourceMissing
 	}
 	return ""
+}
+
+// Share is one mapping's figures without a look at the state, so it may be called inside Log.View. Pending, Dead and OldestMs are not set.
+// Blocked is as of the last time that deliveries were planned.
+func (t *Task) Share(mapping string) MappingStats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := MappingStats{Mapping: mapping}
+	if counted := t.tallies[mapping]; counted != nil {
+		out.InFlight, out.Delivered, out.Superseded, out.Failed, out.Blocked = counted.inFlight, counted.delivered, counted.superseded, counted.failed, counted.blocked
+	}
+	return out
+}
+
+// Claimed tells whether a delivery of the row is under way. It may be called inside Log.View.
+func (t *Task) Claimed(row fsm.RowRef) bool {
+	t.mu.Lock()
+	r := t.current
+	t.mu.Unlock()
+	if r == nil {
+		return false
+	}
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	return r.ledger.claimed(row)
 }
 
 func (r *run) breakerStats() []BreakerStats {

@@ -194,3 +194,6 @@ func (r *Replica) adopt(ctx context.Context, form formRequest) error {
 	}
 	return nil
 }
+
+// ClusterID is the id of the cluster that this node belongs to; empty before it does.
+func (r *Replica) ClusterID() string { return r.stores.Identity().ClusterID }

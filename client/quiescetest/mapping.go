@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/fsm"
@@ -22,7 +23,38 @@ func (anyMapping) Check(_ context.Context, _ string, spec []byte) (httpapi.Check
 	return httpapi.Checked{Source: s.Source, Target: s.Target, Table: s.Table, Columns: []byte("[]")}, nil
 }
 
-func (anyMapping) PK(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
+// Inspect finds nothing wrong with what Check takes.
+func (m anyMapping) Inspect(ctx context.Context, name string, spec []byte) (api.MappingCheck, error) {
+	_, err := m.Check(ctx, name, spec)
+	return api.MappingCheck{OK: err == nil, Findings: []api.Finding{}}, err
+}
+
+// Keys takes every key for one of the key columns.
+func (m anyMapping) Keys(ctx context.Context, record fsm.Mapping, e httpapi.RowKeys) ([]string, error) {
+	keys := [][]json.RawMessage{e.Old, e.New}
+	if len(e.New) == 0 {
+		keys[1] = e.PK
+	}
+	var out []string
+	for _, key := range keys {
+		if len(key) == 0 || slices.ContainsFunc(key, func(part json.RawMessage) bool { return string(part) == "null" }) {
+			continue
+		}
+		canonical, err := m.Key(ctx, record, key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, canonical)
+	}
+	return out, nil
+}
+
+// Look fails: there is neither a database nor a cache here.
+func (anyMapping) Look(context.Context, fsm.Mapping, string) (api.KeyCheck, error) {
+	return api.KeyCheck{}, httpapi.ErrSourceUnreachable
+}
+
+func (anyMapping) Key(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
 	parts := make([]string, len(pk))
 	for i, raw := range pk {
 		decoder := json.NewDecoder(bytes.NewReader(raw))

@@ -153,6 +153,9 @@ func (n *node) LeaseRemaining(session string) (uint64, bool) {
 // Leader implements httpapi.Replica.
 func (n *node) Leader() httpapi.Leader { return *n.leader.Load() }
 
+// ClusterID implements httpapi.Replica.
+func (n *node) ClusterID() string { return "quiescetest" }
+
 // Status implements httpapi.Replica: a cluster of one.
 func (n *node) Status(context.Context) api.Cluster {
 	l := n.Leader()

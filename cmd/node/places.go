@@ -224,8 +224,43 @@ func has(places []fsm.Place, name string) bool {
 	return false
 }
 
-// PK implements httpapi.Mappings.
-func (m mappings) PK(_ context.Context, record fsm.Mapping, pk []json.RawMessage) (string, error) {
+// Inspect implements httpapi.Mappings.
+func (m mappings) Inspect(ctx context.Context, name string, raw []byte) (api.MappingCheck, error) {
+	out := api.MappingCheck{OK: true, Findings: []api.Finding{}}
+	_, err := m.Check(ctx, name, raw)
+	var invalid *httpapi.InvalidError
+	if !errors.As(err, &invalid) {
+		return out, err
+	}
+	out.OK = false
+	for _, f := range invalid.Faults {
+		out.Findings = append(out.Findings, api.Finding{Level: "error", Field: f.Field, Reason: f.Reason})
+	}
+	return out, nil
+}
+
+// Keys implements httpapi.Mappings.
+func (m mappings) Keys(ctx context.Context, record fsm.Mapping, e httpapi.RowKeys) ([]string, error) {
+	keys := [][]json.RawMessage{e.Old, e.New}
+	if len(e.New) == 0 {
+		keys[1] = e.PK
+	}
+	var out []string
+	for _, key := range keys {
+		if len(key) == 0 {
+			continue
+		}
+		canonical, err := m.Key(ctx, record, key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, canonical)
+	}
+	return out, nil
+}
+
+// Key implements httpapi.Mappings.
+func (m mappings) Key(_ context.Context, record fsm.Mapping, pk []json.RawMessage) (string, error) {
 	rule, err := m.rules.compile(record)
 	if err != nil {
 		return "", err
@@ -235,6 +270,22 @@ func (m mappings) PK(_ context.Context, record fsm.Mapping, pk []json.RawMessage
 		return "", edgeError(err)
 	}
 	return mapping.EncodePK(parts), nil
+}
+
+// Look implements httpapi.Mappings.
+func (m mappings) Look(ctx context.Context, record fsm.Mapping, key string) (api.KeyCheck, error) {
+	rule, err := m.rules.compile(record)
+	if err != nil {
+		return api.KeyCheck{}, err
+	}
+	source, target := m.places.sources[record.Source], m.places.targets[record.Target]
+	switch {
+	case source == nil:
+		return api.KeyCheck{}, fmt.Errorf("%w: this node's configuration names no source %s", httpapi.ErrSourceUnreachable, record.Source)
+	case target == nil:
+		return api.KeyCheck{}, fmt.Errorf("%w: this node's configuration names no target %s", httpapi.ErrTargetUnreachable, record.Target)
+	}
+	return look(ctx, rule, source, target, key)
 }
 
 // edgeError puts what mapping and mysql say into the edge's words.
@@ -300,6 +351,29 @@ func (v outboxView) Breakers() []api.Breaker {
 			name += "/" + b.Table
 		}
 		out = append(out, api.Breaker{Name: name, State: strings.ReplaceAll(b.State, "-", "_")})
+	}
+	return out
+}
+
+// Delivery implements httpapi.Outbox.
+func (v outboxView) Delivery(mapping string) httpapi.Delivery {
+	share := v.task.Share(mapping)
+	return httpapi.Delivery{Delivered: share.Delivered, Superseded: share.Superseded, Failed: share.Failed, Blocked: blockedWords[share.Blocked]}
+}
+
+// blockedWords puts the delivery's reasons into the edge's words.
+var blockedWords = map[string]string{outbox.BlockedTargetMissing: api.BlockedTargetMissing, outbox.BlockedSourceMissing: api.BlockedSourceMissing,
+	outbox.BlockedMappingBroken: api.BlockedMappingBroken, outbox.BlockedTargetDown: api.BlockedTargetDown, outbox.BlockedSourceDown: api.BlockedSourceDown}
+
+// Sent implements httpapi.Outbox.
+func (v outboxView) Sent(row fsm.RowRef) bool { return v.task.Claimed(row) }
+
+// Timeline implements httpapi.Outbox.
+func (v outboxView) Timeline(row fsm.RowRef) api.KeyTimeline {
+	since, entries := v.task.Timeline(row)
+	out := api.KeyTimeline{SinceMs: uint64(since.Milliseconds()), Entries: make([]api.KeyEntry, 0, len(entries))}
+	for _, e := range entries {
+		out.Entries = append(out.Entries, api.KeyEntry{AgeMs: uint64(e.Age.Milliseconds()), What: e.What, Token: e.Token, Detail: e.Detail})
 	}
 	return out
 }
