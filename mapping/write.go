@@ -7,6 +7,12 @@ const (
 	OpSet  Op = iota + 1 // SET the whole string value
 	OpHash               // replace the managed hash fields; NULL fields are removed, foreign fields are kept
 	OpDel                // UNLINK the data key (row gone, or the mapping only invalidates)
+
+	// The if-present forms write only where the key exists. They advance the guard and clear the lease even where it does not.
+	OpSetIfPresent
+	OpHashIfPresent
+
+	OpDelFields // remove the managed hash fields only: the row is gone, the foreign fields are not the mapping's
 )
 
 // Field is one managed hash field. Null removes it: a cache that kept the old text of a column that became NULL would be stale.
@@ -22,7 +28,8 @@ type Write struct {
 	Key       string
 	Guard     string
 	Op        Op
-	Value     []byte  // OpSet
-	Fields    []Field // OpHash, sorted by name
+	Value     []byte  // OpSet, OpSetIfPresent
+	Fields    []Field // OpHash, OpHashIfPresent, sorted by name; OpDelFields: names alone
 	TTLMillis int64
+	Replace   bool // a key of another type is removed first, where it would be refused otherwise
 }
