@@ -95,8 +95,8 @@ func TestBackup_OfANewerVersionIsRefused(t *testing.T) {
 	whole := backupOf(t, New())
 	for from, to := range map[string]string{
 		"BACKUP 1":     "BACKUP 2",
-		`"level":2`:    `"level":3`,
-		`"sections":1`: `"sections":91`,
+		`"level":3`:    `"level":4`,
+		`"sections":2`: `"sections":92`,
 	} {
 		newer := bytes.Replace(whole, []byte(from), []byte(to), 1)
 		if bytes.Equal(newer, whole) {

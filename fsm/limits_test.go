@@ -71,7 +71,7 @@ func rows(n int) []RowRef {
 func TestLimits_OfOneCommand(t *testing.T) {
 	t.Parallel()
 	session := OpenSession{ID: "s", TTLMs: 1000}
-	mapping := PutMapping{Name: "m"}
+	mapping := PutMapping{Name: "m", Source: "s"}
 	instance := RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}
 	pass := StartPass{Mapping: "m", Mode: PassRewrite}
 	counters := func(n int) []Counter {
@@ -156,6 +156,17 @@ func TestLimits_OfOneCommand(t *testing.T) {
 		{name: "specification", at: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax)}, beyond: PutMapping{Name: "m", Spec: make([]byte, SpecBytesMax+1)}},
 		{name: "events of a batch", before: []Command{mapping}, at: EnqueueEvents{Events: rows(EventsBatchMax)}, beyond: EnqueueEvents{Events: rows(EventsBatchMax + 1)}},
 		{name: "row key", before: []Command{mapping}, at: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax)}}}, beyond: EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: letters(PKBytesMax + 1)}}}},
+		{name: "time of prepared events", before: []Command{mapping}, at: PrepareEvents{Source: "s", Events: rows(1), TTLMs: PreparedTTLMaxMs}, beyond: PrepareEvents{Source: "s", Events: rows(1), TTLMs: PreparedTTLMaxMs + 1}},
+		{name: "short time of prepared events", before: []Command{mapping}, at: PrepareEvents{Source: "s", Events: rows(1), TTLMs: PreparedTTLMinMs}, beyond: PrepareEvents{Source: "s", Events: rows(1), TTLMs: PreparedTTLMinMs - 1}},
+		{name: "prepared events", before: []Command{mapping}, at: PrepareEvents{Source: "s", Events: rows(EventsBatchMax), TTLMs: 1000}, beyond: PrepareEvents{Source: "s", Events: rows(EventsBatchMax + 1), TTLMs: 1000}},
+		{name: "spans", before: []Command{mapping}, at: EnqueueEvents{Spans: make([]byte, EventsBatchMax)}, beyond: EnqueueEvents{Spans: make([]byte, EventsBatchMax+1)}},
+		{name: "probes", at: ProbePrepared{Probes: make([]Probe, ProbesBatchMax)}, beyond: ProbePrepared{Probes: make([]Probe, ProbesBatchMax+1)}},
+		{name: "replay", at: ReplayEvents{Rows: rows(ReplayBatchMax)}, beyond: ReplayEvents{Rows: rows(ReplayBatchMax + 1)}},
+		{name: "time of a replay", at: ReplayEvents{Rows: rows(1), DelayMs: WaitMaxMs}, beyond: ReplayEvents{Rows: rows(1), DelayMs: WaitMaxMs + 1}},
+		{name: "discard", at: DiscardEvents{Rows: rows(ReplayBatchMax)}, beyond: DiscardEvents{Rows: rows(ReplayBatchMax + 1)}},
+		{name: "reason of a pause", at: PauseOutbox{Scope: PauseAll, Reason: letters(ReasonBytesMax)}, beyond: PauseOutbox{Scope: PauseAll, Reason: letters(ReasonBytesMax + 1)}},
+		{name: "cause of a doubt", at: ObserveStore{Kind: StoreTarget, Name: "t", Identity: "a", Cause: letters(ErrorBytesMax)},
+			beyond: ObserveStore{Kind: StoreTarget, Name: "t", Before: "a", Identity: "b", Cause: letters(ErrorBytesMax + 1)}},
 		{name: "repairs", before: []Command{mapping, pass}, at: CheckpointPass{ID: 2, Cursor: "1", Repairs: rows(RepairsBatchMax)}, beyond: CheckpointPass{ID: 2, From: "1", Cursor: "2", Repairs: rows(RepairsBatchMax + 1)}},
 	}
 	for _, test := range tests {
@@ -196,6 +207,12 @@ func TestLimits_OfCollections(t *testing.T) {
 		{"nodes", NodesMax, nil, func(i int) Command { return PutNode{Node: Node{ID: fmt.Sprint(i)}} }, CodeNodesFull},
 		{"services", ServicesMax, nil, func(i int) Command { return PutService{Name: fmt.Sprint(i), MaxUnavailable: 1} }, CodeServicesFull},
 		{"cleanups", CleanupsMax, nil, func(i int) Command { return NewCleanup{Target: "t", Patterns: []string{"key:*"}, DelayMs: 1000} }, CodeCleanupsFull},
+		{"pauses", PausesMax, nil, func(i int) Command { return PauseOutbox{Scope: PauseTarget, Name: fmt.Sprint(i)} }, CodePausesFull},
+		{"stores", StoresMax, nil, func(i int) Command { return ObserveStore{Kind: StoreTarget, Name: fmt.Sprint(i), Identity: "x"} }, CodeStoresFull},
+		{"prepares", PreparedMax, []Command{PutMapping{Name: "m", Source: "s"}},
+			func(i int) Command {
+				return PrepareEvents{Source: "s", Events: []RowRef{{Mapping: "m", PK: "1"}}, TTLMs: 1000}
+			}, CodeOutboxFull},
 		{"mappings", MappingsMax, nil, func(i int) Command { return PutMapping{Name: fmt.Sprint(i)} }, CodeMappingsFull},
 		{"instances", InstancesMax, nil, func(i int) Command {
 			return RegisterInstance{ID: fmt.Sprint(i), Session: fmt.Sprint("s", i), Service: "svc", Name: fmt.Sprint(i % 7), TTLMs: 1000}
@@ -249,6 +266,33 @@ func TestLimits_OutboxFullRefusesWholeBatchesAndStillFolds(t *testing.T) {
 	}
 	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "0"}, {Mapping: "m", PK: "a"}}}); r.Refused() || !r.Outbox.Tokens[0].Coalesced {
 		t.Fatalf("a full outbox folds events of rows that are pending: %+v", r)
+	}
+}
+
+// TestPrepared_SubmitHasItsRoom: what is announced counts as pending from then on, so that a submit never meets a full outbox.
+func TestPrepared_SubmitHasItsRoom(t *testing.T) {
+	t.Parallel()
+	s := fresh(t, PutMapping{Name: "m", Source: "s"})
+	for i := range PendingMax - 3 {
+		pk := fmt.Sprint(i)
+		s.events.rows.Set(eventKey("m", pk), &row[string, Event]{value: Event{Mapping: "m", PK: pk}})
+	}
+	two := []RowRef{{Mapping: "m", PK: "a"}, {Mapping: "m", PK: "b"}}
+	prepared := do(s, PrepareEvents{Source: "s", Events: two, TTLMs: 1000})
+	if prepared.Refused() {
+		t.Fatalf("%+v", prepared)
+	}
+	if r := do(s, PrepareEvents{Source: "s", Events: two, TTLMs: 1000}); r.Code != CodeOutboxFull {
+		t.Fatalf("a second one: %+v", r)
+	}
+	if r := do(s, EnqueueEvents{Events: two}); r.Code != CodeOutboxFull {
+		t.Fatalf("events that take the room of prepared ones: %+v", r)
+	}
+	if r := do(s, EnqueueEvents{Events: []RowRef{{Mapping: "m", PK: "c"}}}); r.Refused() {
+		t.Fatalf("the last free place: %+v", r)
+	}
+	if r := do(s, SubmitPrepared{ID: prepared.Prepared.ID}); r.Refused() || len(r.Prepared.Tokens) != 2 || s.PendingCount() != PendingMax {
+		t.Fatalf("%+v, %d pending", r, s.PendingCount())
 	}
 }
 

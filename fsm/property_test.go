@@ -61,7 +61,7 @@ func (st *story) key() *Key {
 func (st *story) command() Command {
 	st.next++
 	session, lock := st.name("s", 6), st.name("l", 3)
-	switch st.r.IntN(27) {
+	switch st.r.IntN(30) {
 	case 0, 1:
 		return OpenSession{ID: session, TTLMs: SessionTTLMinMs + uint64(st.r.IntN(2000))}
 	case 2:
@@ -92,6 +92,10 @@ func (st *story) command() Command {
 		return st.settlement()
 	case 20:
 		return st.passCommand()
+	case 27, 28:
+		return st.preparedCommand()
+	case 29:
+		return st.steering()
 	}
 	if st.r.IntN(2) == 0 {
 		return MarkLeaving{ID: st.name("n", 3), Incarnation: "x", WithinMs: uint64(st.r.IntN(300))}
@@ -223,6 +227,52 @@ func (st *story) planCommand() Command {
 }
 
 func (st *story) rowRef() RowRef { return RowRef{Mapping: st.name("m", 2), PK: st.name("pk", 5)} }
+
+// preparedCommand is what an application or the leader says of announced events.
+func (st *story) preparedCommand() Command {
+	var all []Prepared
+	st.s.AllPrepared(0, func(p Prepared) bool { all = append(all, p); return true })
+	if len(all) == 0 || st.r.IntN(3) == 0 {
+		c := PrepareEvents{Source: "main", Events: []RowRef{st.rowRef(), st.rowRef()}, TTLMs: PreparedTTLMinMs + uint64(st.r.IntN(500))}
+		st.s.Instances("", func(v Instance) bool { c.Instance = v.ID; return st.r.IntN(3) > 0 })
+		if st.r.IntN(2) == 0 {
+			c.Spans = []byte{0, 2}
+		}
+		return c
+	}
+	p := all[st.r.IntN(len(all))]
+	switch st.r.IntN(5) {
+	case 0:
+		return SubmitPrepared{ID: p.ID}
+	case 1:
+		return CancelPrepared{ID: p.ID}
+	case 2:
+		return ProbePrepared{Probes: []Probe{{ID: p.ID, Verdict: VerdictOpen, DelayMs: uint64(st.r.IntN(100))}}}
+	case 3:
+		return ProbePrepared{Probes: []Probe{{ID: p.ID, Verdict: VerdictRolledBack}, {ID: all[0].ID, Verdict: VerdictCommitted}}}
+	}
+	return DeleteMapping{Name: st.name("m", 2)}
+}
+
+// steering is what an operator, or a leader that saw another store, says.
+func (st *story) steering() Command {
+	switch st.r.IntN(6) {
+	case 0:
+		return PauseOutbox{Scope: PauseMapping, Name: st.name("m", 2), Reason: st.name("r", 2)}
+	case 1:
+		return ResumeOutbox{Scope: PauseMapping, Name: st.name("m", 2)}
+	case 2:
+		return ReplayEvents{Rows: []RowRef{st.rowRef(), st.rowRef()}, StepMicros: 20_000}
+	case 3:
+		return DiscardEvents{Rows: []RowRef{st.rowRef()}}
+	case 4:
+		was, _ := st.s.Store(StoreTarget, "cache")
+		return ObserveStore{Kind: StoreTarget, Name: "cache", Before: was.Identity, Identity: st.name("run", 3), Cause: []string{"", "restarted"}[st.r.IntN(2)]}
+	}
+	var last Pass
+	st.s.Passes(0, func(p Pass) bool { last = p; return true })
+	return AssignDoubt{Mapping: last.Mapping, Pass: last.ID}
+}
 
 func (st *story) settlement() Command {
 	ref := st.rowRef()

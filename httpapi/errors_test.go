@@ -96,7 +96,7 @@ var refusals = []fsm.Code{
 	fsm.CodeLimitMismatch, fsm.CodeReentrancyLimit, fsm.CodeNoSuccessor,
 	fsm.CodeKeyReused, fsm.CodeKeyAcknowledged, fsm.CodeKeysOutstanding, fsm.CodeSessionsFull, fsm.CodeLocksFull, fsm.CodeTicketsFull, fsm.CodeInvalid,
 	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
-	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse,
+	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse, fsm.CodePreparedNotFound, fsm.CodePausesFull,
 	fsm.CodeMappingsFull, fsm.CodePlaceUnknown, fsm.CodeOutboxFull, fsm.CodePassNotFound, fsm.CodePassRunning, fsm.CodePassEnded,
 	fsm.CodeBudgetExhausted, fsm.CodeNotUndoable, fsm.CodeDependencyCycle, fsm.CodePlanNotFound, fsm.CodePlanState, fsm.CodePlanRunning,
 	fsm.CodePlansFull, fsm.CodeZeroNotAllowed, fsm.CodeCleanupNotFound, fsm.CodeCleanupEnded, fsm.CodeCleanupsFull, fsm.CodePatternInUse,

@@ -64,6 +64,10 @@ func endpoint[B, A any](method, path string, o operation[B, A]) {
 	o = o.withBatch(path)
 	_, bodyless := any(new(B)).(*nothing)
 	switch {
+	case bodyless && o.answer != nil:
+		huma.Register(s.huma, spec, func(ctx context.Context, in *withoutBody) (*answer[A], error) {
+			return o.answered(o.run(ctx, in.Keyed, nil))
+		})
 	case bodyless:
 		huma.Register(s.huma, spec, func(ctx context.Context, in *withoutBody) (*noContent, error) {
 			r, err := o.run(ctx, in.Keyed, nil)
@@ -76,15 +80,18 @@ func endpoint[B, A any](method, path string, o operation[B, A]) {
 		})
 	default:
 		huma.Register(s.huma, spec, func(ctx context.Context, in *withBody[B]) (*answer[A], error) {
-			r, err := o.run(ctx, in.Keyed, &in.Body)
-			if err != nil {
-				return nil, err
-			}
-			out := &answer[A]{Index: r.Index}
-			out.Body, out.Status = o.answer(r)
-			return out, nil
+			return o.answered(o.run(ctx, in.Keyed, &in.Body))
 		})
 	}
+}
+
+func (o operation[B, A]) answered(r fsm.Result, err error) (*answer[A], error) {
+	if err != nil {
+		return nil, err
+	}
+	out := &answer[A]{Index: r.Index}
+	out.Body, out.Status = o.answer(r)
+	return out, nil
 }
 
 // plain registers what is neither one command nor a read of the state.

@@ -80,7 +80,7 @@ func (s *Server) keyTimeline(ctx context.Context, in *timelineQuery) (*answer[ap
 }
 
 func (s *Server) checkMapping(ctx context.Context, in *struct {
-	Body json.RawMessage `required:"false"`
+	Body *json.RawMessage
 }) (*answer[api.MappingCheck], error) {
 	name, p := exchangeOf(ctx).subject()
 	if p != nil {
@@ -89,7 +89,10 @@ func (s *Server) checkMapping(ctx context.Context, in *struct {
 	if err := s.fresh(ctx, api.Linearizable); err != nil {
 		return nil, err
 	}
-	spec := []byte(in.Body)
+	var spec []byte
+	if in.Body != nil {
+		spec = *in.Body
+	}
 	if len(spec) > api.SpecBytesMax {
 		return nil, overLimit(api.CodeMappingInvalid, "the specification is too long", api.SpecBytesMax)
 	}

@@ -122,7 +122,7 @@ func TestLimits_EdgeAndStateAgree(t *testing.T) {
 	t.Parallel()
 	for what, pair := range map[string][2]int{
 		"name": {api.NameBytesMax, fsm.NameBytesMax}, "id": {api.IDBytesMax, fsm.IDBytesMax}, "ttl min": {api.SessionTTLMinMs, fsm.SessionTTLMinMs},
-		"ttl max": {api.SessionTTLMaxMs, fsm.SessionTTLMaxMs}, "wait": {api.WaitMaxMs, fsm.WaitMaxMs}, "events": {api.EventsMax, fsm.EventsBatchMax},
+		"ttl max": {api.SessionTTLMaxMs, fsm.SessionTTLMaxMs}, "wait": {api.WaitMaxMs, fsm.WaitMaxMs}, "events, which may name two rows each": {2 * api.EventsMax, fsm.EventsBatchMax},
 		"pk": {api.PKBytesMax, fsm.PKBytesMax}, "key": {api.IdempotencyKeyMax, fsm.KeyBytesMax}, "reason": {api.ReasonBytesMax, fsm.ReasonBytesMax},
 		"address": {api.AddressBytesMax, fsm.AddressBytesMax}, "counters": {api.CountersMax, fsm.CountersMax}, "spec": {api.SpecBytesMax, fsm.SpecBytesMax},
 		"token": {api.TokenMax, fsm.TokenMax},

@@ -32,6 +32,9 @@ var contract = []string{
 	"GET /v1/sources", "GET /v1/targets",
 	"PUT /v1/mappings/{name}", "GET /v1/mappings/{name}", "DELETE /v1/mappings/{name}", "GET /v1/mappings",
 	"POST /v1/outbox/events", "POST /v1/outbox/wait", "GET /v1/outbox/events", "GET /v1/outbox/dead", "GET /v1/outbox/stats",
+	"POST /v1/mappings/{name}/check", "POST /v1/outbox/prepare", "POST /v1/outbox/prepared/{id}/submit", "POST /v1/outbox/prepared/{id}/cancel",
+	"GET /v1/outbox/prepared", "POST /v1/outbox/pause", "POST /v1/outbox/resume", "POST /v1/outbox/nudge", "POST /v1/outbox/dead/replay",
+	"POST /v1/outbox/dead/discard", "POST /v1/keys/check", "GET /v1/keys/timeline",
 	"POST /v1/passes", "GET /v1/passes", "GET /v1/passes/{id}", "GET /v1/passes/{id}/differences", "POST /v1/passes/{id}/cancel",
 }
 

@@ -47,9 +47,9 @@ func (s *Server) prepareEvents() operation[api.PrepareEvents, api.Prepared] {
 }
 
 // endPrepared is submit or cancel.
-func (s *Server) endPrepared(name, state string, command func(id uint64) fsm.Command) operation[struct{}, api.PreparedEnd] {
-	return operation[struct{}, api.PreparedEnd]{s: s, name: name,
-		plan: func(_ context.Context, c call[struct{}]) (fsm.Command, error) {
+func (s *Server) endPrepared(name, state string, command func(id uint64) fsm.Command) operation[nothing, api.PreparedEnd] {
+	return operation[nothing, api.PreparedEnd]{s: s, name: name,
+		plan: func(_ context.Context, c call[nothing]) (fsm.Command, error) {
 			id, p := parsePrepared(c.subject)
 			if p != nil {
 				return nil, p
