@@ -198,7 +198,7 @@ func TestDelivery_InvalidateInFlightCostsNoAttempt(t *testing.T) {
 		if rounds.Add(1) > 2 {
 			return
 		}
-		batch, err := w.target.Begin(ctx)
+		batch, err := w.target.Begin(ctx, nil)
 		if err != nil {
 			t.Error(err)
 			return

@@ -141,7 +141,7 @@ func (d *delivery) begin(ctx context.Context) (Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
 	defer cancel()
 	d.targetAsked = true
-	return d.rule.target.Begin(ctx)
+	return d.rule.target.Begin(ctx, nil)
 }
 
 // read answers no rows at all for a mapping that reads none.

@@ -305,8 +305,8 @@ func TestZombie_OldLeaderInMidBatchNeverWritesBackwards(t *testing.T) {
 // detached hands on no context: what is on its way to the server cannot be called back.
 type detached struct{ outbox.Target }
 
-func (d detached) Begin(ctx context.Context) (outbox.Batch, error) {
-	batch, err := d.Target.Begin(ctx)
+func (d detached) Begin(ctx context.Context, keys []string) (outbox.Batch, error) {
+	batch, err := d.Target.Begin(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -407,8 +407,8 @@ type noInvalidate struct {
 	tries     *atomic.Int64
 }
 
-func (n noInvalidate) Begin(ctx context.Context) (outbox.Batch, error) {
-	batch, err := n.Target.Begin(ctx)
+func (n noInvalidate) Begin(ctx context.Context, keys []string) (outbox.Batch, error) {
+	batch, err := n.Target.Begin(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

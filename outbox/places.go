@@ -28,8 +28,9 @@ type Source interface {
 
 // Target is one Redis server.
 type Target interface {
-	// Begin reads the server's clock on a connection that the Batch then owns. Only rows that are read afterwards may be applied with it.
-	Begin(ctx context.Context) (Batch, error)
+	// Begin reads the clocks of the servers that the keys live on, of all without keys, on connections that the Batch then owns. Only rows that are read
+	// afterwards may be applied with it.
+	Begin(ctx context.Context, keys []string) (Batch, error)
 }
 
 // Batch is one round on one connection; [rediscache.Batch] says what each method promises.
@@ -51,8 +52,8 @@ func Redis(target *rediscache.Target) Target { return redisTarget{target} }
 type redisTarget struct{ *rediscache.Target }
 
 // Begin returns no Batch beside an error: a nil pointer in an interface would not be nil.
-func (t redisTarget) Begin(ctx context.Context) (Batch, error) {
-	batch, err := t.Target.Begin(ctx)
+func (t redisTarget) Begin(ctx context.Context, keys []string) (Batch, error) {
+	batch, err := t.Target.Begin(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type fakeTarget struct {
 	apply   func(writes []rediscache.Guarded) []rediscache.Outcome
 }
 
-func (f *fakeTarget) Begin(context.Context) (outbox.Batch, error) {
+func (f *fakeTarget) Begin(context.Context, []string) (outbox.Batch, error) {
 	n := f.begins.Add(1)
 	if f.begin != nil {
 		if err := f.begin(n); err != nil {

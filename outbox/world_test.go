@@ -323,8 +323,8 @@ type stepTarget struct {
 	afterApply  func(writes []rediscache.Guarded, outcomes []rediscache.Outcome, err error) error
 }
 
-func (s *stepTarget) Begin(ctx context.Context) (outbox.Batch, error) {
-	batch, err := s.Target.Begin(ctx)
+func (s *stepTarget) Begin(ctx context.Context, keys []string) (outbox.Batch, error) {
+	batch, err := s.Target.Begin(ctx, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (w *world) fill() {
 
 func (w *world) apply(guarded []rediscache.Guarded) {
 	w.t.Helper()
-	batch, err := w.target.Begin(context.Background())
+	batch, err := w.target.Begin(context.Background(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func (w *world) deliver(ctx context.Context) error {
 	if len(events) == 0 {
 		return nil
 	}
-	batch, err := w.target.Begin(ctx)
+	batch, err := w.target.Begin(ctx, nil)
 	if err != nil {
 		return err
 	}

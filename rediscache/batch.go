@@ -34,9 +34,9 @@ type KeyPair struct {
 	Guard string
 }
 
-// Begin takes one connection out of the pool and reads the server's clock on it. Rows read after Begin returns may be applied with this
+// Begin takes one connection out of the pool for every server that the keys live on, for all without keys, and reads the server's clock on it. Rows read after Begin returns may be applied with this
 // Batch, rows read before may not. The caller closes the Batch.
-func (t *Target) Begin(ctx context.Context) (*Batch, error) {
+func (t *Target) Begin(ctx context.Context, keys []string) (*Batch, error) {
 	batch := &Batch{target: t, conn: t.client.Conn()}
 	if err := batch.start(ctx); err != nil {
 		batch.Close()

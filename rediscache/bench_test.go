@@ -45,7 +45,7 @@ func BenchmarkApply(b *testing.B) {
 func BenchmarkBegin(b *testing.B) {
 	target := openTarget(b, shared, nil)
 	for b.Loop() {
-		batch, err := target.Begin(b.Context())
+		batch, err := target.Begin(b.Context(), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

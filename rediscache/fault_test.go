@@ -107,7 +107,7 @@ func TestBegin_ExhaustedPoolSnoozes(t *testing.T) {
 	for range poolConnsMax {
 		begin(t, target)
 	}
-	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrSnooze) {
+	if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrSnooze) {
 		t.Fatal(err)
 	}
 }
@@ -132,7 +132,7 @@ func TestBegin_NothingListensIsUnreachable(t *testing.T) {
 	target := openTarget(t, s, nil)
 	s.kill()
 	started := time.Now()
-	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrUnreachable) {
+	if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrUnreachable) {
 		t.Fatal(err)
 	}
 	if _, err := target.Read(t.Context(), []KeyRequest{{Key: "k", Type: "string"}}); !errors.Is(err, ErrUnreachable) {
@@ -154,7 +154,7 @@ func TestBegin_ReachesAServerThatComesBack(t *testing.T) {
 	begin(t, target).Close()
 	s.kill()
 	for range 2 * poolConnsMax {
-		if _, err := target.Begin(t.Context()); !errors.Is(err, ErrUnreachable) {
+		if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrUnreachable) {
 			t.Fatal(err)
 		}
 	}
@@ -162,7 +162,7 @@ func TestBegin_ReachesAServerThatComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "reachable", func() bool {
-		batch, err := target.Begin(t.Context())
+		batch, err := target.Begin(t.Context(), nil)
 		if err != nil {
 			return false
 		}

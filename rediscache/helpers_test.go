@@ -32,7 +32,7 @@ func openTarget(t testing.TB, s *server, change func(*Config)) *Target {
 
 func begin(t testing.TB, target *Target) *Batch {
 	t.Helper()
-	batch, err := target.Begin(t.Context())
+	batch, err := target.Begin(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

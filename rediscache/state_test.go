@@ -25,7 +25,7 @@ func TestBatch_ReplicaTakesNoWrites(t *testing.T) {
 	expectOver(t, err, ErrNotPrimary)
 	expectOutcome(t, outcomes, OutcomeUnknown)
 	batch.Close()
-	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrNotPrimary) {
+	if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrNotPrimary) {
 		t.Fatalf("begin on a replica: %v", err)
 	}
 	if identity, err := target.Identity(t.Context()); err != nil || identity.Role == RolePrimary {
@@ -84,7 +84,7 @@ func TestBatch_BusyServerSnoozes(t *testing.T) {
 	})
 	_, err := batch.Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
 	expectOver(t, err, ErrSnooze)
-	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrSnooze) {
+	if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrSnooze) {
 		t.Fatalf("begin: %v", err)
 	}
 	s.do(t, "SCRIPT", "KILL")
@@ -111,7 +111,7 @@ func TestBatch_LoadingServerSnoozes(t *testing.T) {
 	})
 	_, err := batch.Apply(t.Context(), []Guarded{set(keyOf(t, "k"), 1, "v")})
 	expectOver(t, err, ErrSnooze)
-	if _, err := target.Begin(t.Context()); !errors.Is(err, ErrSnooze) {
+	if _, err := target.Begin(t.Context(), nil); !errors.Is(err, ErrSnooze) {
 		t.Fatalf("begin: %v", err)
 	}
 	if _, err := target.Read(t.Context(), []KeyRequest{{Key: "k", Type: mapping.TypeString}}); !errors.Is(err, ErrSnooze) {
@@ -133,7 +133,7 @@ func TestTarget_AccountsAreRefusedByName(t *testing.T) {
 	}
 	s := ownServer(t, "--aclfile", acl)
 	wrong := openTarget(t, s, func(c *Config) { c.Username, c.Password = "reader", "wrong" })
-	if _, err := wrong.Begin(t.Context()); !errors.Is(err, ErrDenied) {
+	if _, err := wrong.Begin(t.Context(), nil); !errors.Is(err, ErrDenied) {
 		t.Fatalf("wrong password: %v", err)
 	}
 	reader := openTarget(t, s, func(c *Config) { c.Username, c.Password = "reader", "secret" })
