@@ -28,6 +28,10 @@ type adoption struct {
 	keys        bool // done
 	jobs        map[string]*job
 	noted       bool // the state says that it waits
+
+	prepared int       // prepares that were open when this leader began
+	fences   bool      // what it had prepared is resolved, or was waited for long enough
+	until    time.Time // end of that wait
 	failures    int
 	retry       time.Time // nothing is proposed before
 }
@@ -39,6 +43,8 @@ func newAdopter(r *run) *adopter {
 func (a *adopter) run(ctx context.Context) error {
 	instances, stop := a.task.Log.Watch("instances", "")
 	defer stop()
+	prepared, stopPrepared := a.task.Log.Watch("prepared", "")
+	defer stopPrepared()
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for ctx.Err() == nil {
@@ -47,6 +53,7 @@ func (a *adopter) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-instances:
+		case <-prepared:
 		case <-a.news:
 		case <-alarm.C:
 		}
@@ -61,7 +68,7 @@ func (a *adopter) adjust() {
 		s.Unadopted(func(v fsm.Instance) bool {
 			listed[v.ID] = true
 			if a.under[v.ID] == nil {
-				a.under[v.ID] = begin(v)
+				a.under[v.ID] = begin(v, s.PreparedOf(v.ID), a.task.config)
 			}
 			return true
 		})
@@ -73,8 +80,9 @@ func (a *adopter) adjust() {
 	}
 }
 
-func begin(v fsm.Instance) *adoption {
-	x := &adoption{id: v.ID, incarnation: v.Incarnation, name: v.Name, jobs: map[string]*job{}}
+func begin(v fsm.Instance, prepared int, config Config) *adoption {
+	x := &adoption{id: v.ID, incarnation: v.Incarnation, name: v.Name, jobs: map[string]*job{}, prepared: prepared, fences: prepared == 0,
+		until: time.Now().Add(config.UnreachableMax)}
 	for _, c := range v.Connections {
 		if len(c.IDs) > 0 && !slices.Contains(x.sources, c.Source) {
 			x.sources = append(x.sources, c.Source)
@@ -111,6 +119,9 @@ func (a *adopter) step(ctx context.Context) time.Duration {
 				a.task.Logger.Warn("a step of an adoption was not logged, it is tried again", "instance", x.id, "error", err)
 			}
 		}
+		if !x.fences {
+			next = min(next, max(time.Until(x.until), 0))
+		}
 	}
 	return next
 }
@@ -124,9 +135,12 @@ func (a *adopter) advance(ctx context.Context, x *adoption) error {
 		}
 		x.keys = true
 	}
+	if err := a.lookAtFences(ctx, x); err != nil {
+		return err
+	}
 	details, waiting, done := a.outcome(x)
 	switch {
-	case done:
+	case done && x.fences:
 		if err := a.log(ctx, x, fsm.AdoptInstance{Step: fsm.AdoptTransactions, Detail: clip(details)}, fsm.AdoptInstance{Step: fsm.AdoptDone, Detail: "adopted"}); err != nil {
 			return err
 		}
@@ -139,6 +153,27 @@ func (a *adopter) advance(ctx context.Context, x *adoption) error {
 		x.noted = true
 	}
 	x.failures = 0
+	return nil
+}
+
+// lookAtFences waits for the relays, which find out whether the transactions that the instance had announced are over.
+func (a *adopter) lookAtFences(ctx context.Context, x *adoption) error {
+	if x.fences {
+		return nil
+	}
+	open := 0
+	a.task.Log.View(func(s *fsm.State) { open = s.PreparedOf(x.id) })
+	detail := fmt.Sprintf("%d transactions that it had announced are over", x.prepared)
+	switch {
+	case open > 0 && time.Now().Before(x.until):
+		return nil
+	case open > 0:
+		detail = fmt.Sprintf("gave up waiting for %d transactions that it had announced; their events are delivered when they are over", open)
+	}
+	if err := a.log(ctx, x, fsm.AdoptInstance{Step: fsm.AdoptPrepared, Detail: detail}); err != nil {
+		return err
+	}
+	x.fences = true
 	return nil
 }
 

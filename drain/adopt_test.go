@@ -197,6 +197,46 @@ func TestAdopt_SourceThatIsDownHoldsUpNobodyElseAndIsAskedUntilItIsBack(t *testi
 	}
 }
 
+// The relay looks at fences; here the test does.
+func TestAdopt_WaitsForWhatWasAnnounced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	task := w.task(w.own.MySQLDSN)
+	w.lead(task)
+	w.log.must(t, fsm.PutMapping{Name: "items", Source: "main"})
+	m, n := w.log.register(t, "a"), w.log.register(t, "b")
+	var ids []uint64
+	for range 2 {
+		r := w.log.must(t, fsm.PrepareEvents{Source: "main", Events: []fsm.RowRef{{Mapping: "items", PK: `["1"]`}}, TTLMs: 60_000, Instance: m.id})
+		ids = append(ids, r.Prepared.ID)
+	}
+	w.log.lose(t, m)
+	w.log.lose(t, n)
+	w.adopted(n) // of one that announced nothing no other has to wait
+	w.log.must(t, fsm.ProbePrepared{Probes: []fsm.Probe{{ID: ids[0], Verdict: fsm.VerdictCommitted}}})
+	if steps := w.told(m); strings.Contains(steps, "announced") || strings.Contains(steps, fsm.AdoptDone) {
+		t.Errorf("with one open: %q", steps)
+	}
+	w.log.must(t, fsm.ProbePrepared{Probes: []fsm.Probe{{ID: ids[1], Verdict: fsm.VerdictRolledBack}}})
+	if got := w.adopted(m); !strings.Contains(got, "prepared: 2 transactions that it had announced are over") {
+		t.Errorf("steps %q", got)
+	}
+}
+
+func TestAdopt_GivesUpWaitingForWhatWasAnnounced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.UnreachableMax = 100 * time.Millisecond
+	w.lead(w.task(w.own.MySQLDSN))
+	w.log.must(t, fsm.PutMapping{Name: "items", Source: "main"})
+	m := w.log.register(t, "a")
+	w.log.must(t, fsm.PrepareEvents{Source: "main", Events: []fsm.RowRef{{Mapping: "items", PK: `["1"]`}}, TTLMs: 60_000, Instance: m.id})
+	w.log.lose(t, m)
+	if got := w.adopted(m); !strings.Contains(got, "prepared: gave up waiting for 1 transactions") {
+		t.Errorf("steps %q", got)
+	}
+}
+
 func TestAdopt_WaitsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -7,7 +7,7 @@
 // decided inside the replicated state (fsm). This package does what needs the outside world, and logs what it did.
 //
 //   - For each source one reader looks at INNODB_TRX, shows and logs what is open for long, and ends what the policy says, after a second look.
-//   - Every lost or forced instance goes through the steps keys, transactions, done.
+//   - Every lost or forced instance goes through the steps keys, prepared (where it had announced transactions), transactions, done.
 //   - Every running cleanup scans its target and unlinks what matches, a batch at a time.
 //
 // # Invariants
@@ -22,6 +22,7 @@
 //	   says so. (TestAdopt_RollbackIsWatchedToItsEnd, TestWatch_NoAdoptionEndsOnAReadingThatIsNotWhole, TestAdopt_WaitsAreBounded)
 //	D4 Keys of an ended instance become events once, whatever answers are lost and whoever leads.
 //	   (TestAdopt_KeysBecomeEventsOnceThoughAnswersAreLostAndLeadersChange)
+//	   An adoption waits until what its instance had announced is resolved, which package relay does. (TestAdopt_WaitsForWhatWasAnnounced)
 //	D5 Before each batch of a cleanup the log has agreed that it is still running, and whoever proposed that was the leader.
 //	   (TestCleanup_RegistrationStopsItBeforeTheNextBatch, TestCleanup_LeaderThatIsDeposedRemovesNothingMore)
 //	D6 A cleanup that is done has gone over all keys within one life of its server: a cursor of another life is not followed.
