@@ -29,6 +29,7 @@ type fake struct {
 	watchers map[*fakeWatch]struct{}
 
 	leader  atomic.Pointer[Leader]
+	asked   atomic.Int64               // who leads
 	failure atomic.Pointer[error]      // of Propose, Read and Keepalive
 	forced  atomic.Pointer[fsm.Result] // instead of what the state says
 	entries atomic.Int64               // Propose calls that became an entry
@@ -164,7 +165,11 @@ func (f *fake) Keepalive(_ context.Context, ids []string) ([]Lease, error) {
 }
 
 func (f *fake) LeaseRemaining(string) (uint64, bool) { return 9_000, true }
-func (f *fake) Leader() Leader                       { return *f.leader.Load() }
+func (f *fake) Leader() Leader {
+	f.asked.Add(1)
+	return *f.leader.Load()
+}
+
 func (f *fake) Status(context.Context) api.Cluster {
 	st := f.status
 	f.View(func(s *fsm.State) { st.Index = s.Revision() })

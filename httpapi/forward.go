@@ -42,8 +42,9 @@ type forwarder struct {
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
 
-	mu   sync.Mutex
-	hops map[*hop]struct{}
+	mu      sync.Mutex
+	hops    map[*hop]struct{}
+	lookout chan struct{} // closed when a leader is known, or nobody looked out for long; nil while nobody does
 }
 
 func newForwarder(s *Server) *forwarder {
@@ -109,11 +110,9 @@ func (f *forwarder) awaitLeader(ctx context.Context) (Leader, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderWaitMax)
 	defer cancel()
-	ticker := time.NewTicker(leaderPoll)
-	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-f.lookOut():
 			if l := f.s.rep.Leader(); l.ID != "" {
 				return l, true
 			}
@@ -123,6 +122,39 @@ func (f *forwarder) awaitLeader(ctx context.Context) (Leader, bool) {
 			return Leader{}, false
 		}
 	}
+}
+
+// lookOut lets all that wait share one goroutine that looks: thousands of keepalives come back at once when their leader has gone, just
+// while this node should elect.
+func (f *forwarder) lookOut() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lookout == nil {
+		f.lookout = make(chan struct{})
+		go f.watchForLeader(f.lookout)
+	}
+	return f.lookout
+}
+
+// watchForLeader ends within leaderWaitMax; who still waits then begins another.
+func (f *forwarder) watchForLeader(known chan struct{}) {
+	ticker := time.NewTicker(leaderPoll)
+	defer ticker.Stop()
+	limit := time.NewTimer(leaderWaitMax)
+	defer limit.Stop()
+	for looking := true; looking && f.s.rep.Leader().ID == ""; {
+		select {
+		case <-ticker.C:
+		case <-limit.C:
+			looking = false
+		case <-f.s.draining:
+			looking = false
+		}
+	}
+	f.mu.Lock()
+	f.lookout = nil
+	f.mu.Unlock()
+	close(known)
 }
 
 func (f *forwarder) send(c *gin.Context, leader Leader) {

@@ -214,6 +214,30 @@ func TestForward_WaitsAMomentForALeader(t *testing.T) {
 	}
 }
 
+// TestForward_WaitersShareOneLook: with a look for each, these would have asked some 15 times each.
+func TestForward_WaitersShareOneLook(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	self := e.rep.leader.Swap(&Leader{})
+	const waiters = 100
+	answers := make([]<-chan reply, waiters)
+	for i := range answers {
+		answers[i] = later(e, post, "/v1/sessions", `{"ttl_ms":5000}`)
+	}
+	eventually(t, "all wait", func() bool { return e.inFlight.Load() == waiters })
+	waiting := time.Now()
+	eventually(t, "many looks' time has passed", func() bool { return time.Since(waiting) > 15*leaderPoll })
+	e.rep.leader.Store(self)
+	for _, answer := range answers {
+		if r := <-answer; r.status != 200 && r.status != 503 { // 503: a machine so slow that its second was over
+			t.Errorf("status %d", r.status)
+		}
+	}
+	if asked := e.rep.asked.Load(); asked > 8*waiters {
+		t.Errorf("asked %d times who leads, for %d requests", asked, waiters)
+	}
+}
+
 func TestForward_DrainCutsWhatTheLeaderKeepsParked(t *testing.T) {
 	leader, follower, url := pair(t)
 	c := client(t)
