@@ -1,4 +1,5 @@
-// Package redisquiesce makes a Redis client end with its instance, and lets Redis refuse the writes of a lock's former holder.
+// Package redisquiesce makes a Redis client end with its instance, lets Redis refuse the writes of a lock's former holder, and reads through a
+// cache that the coordinator keeps in step.
 //
 // # End with the instance
 //
@@ -44,14 +45,40 @@
 // A key has one kind of writer. What writes past the Fence is not compared, and the guards of the coordinator's own cache writes (qg:) are
 // others.
 //
+// # Read through
+//
+//	cache, err := redisquiesce.NewCache(rdb)
+//	value, err := cache.Fetch(ctx, "order:42", 10*time.Minute, func(ctx context.Context) ([]byte, error) { … }) // the row, rendered
+//	…
+//	err = cache.Invalidate(ctx, "order:42") // after a commit, then Enqueue
+//
+// A [Cache] is for mappings of mode invalidate and write_through_if_present: the coordinator removes or replaces what changed, readers bring
+// values in. A reader that misses takes a lease in the guard that the coordinator has for the key (qg:{key}: fields l and x), loads, and fills in
+// under the lease. Every change clears the lease.
+//
+//	C1 What was read before a change is never filled in after it, however slow the reader is.
+//	   (TestFetch_FillOfWhatWasReadBeforeAChangeIsRefused; control: TestFetch_WithoutALeaseTheOldValueStays) A lease that is over fills nothing
+//	   either. (TestFetch_ALeaseThatIsOverFillsNothing)
+//	C2 A Fetch gives nothing that is older than an Invalidate that returned before the call, in whatever process.
+//	   (TestFetch_WhoComesAfterAnInvalidateDoesNotJoinAnOlderLoad) FetchAfter gives nothing that is older than an event.
+//	   (TestFetchAfter_TakesWhatTheEventHasReachedAndLoadsElse)
+//	C3 One loads, the others wait, in one process and in all. (TestFetch_AStampedeOfThreeProcessesLoadsOnce) Who has waited for WaitFor loads
+//	   without filling. (TestFetch_WhoHasWaitedLongEnoughLoadsAndFillsNothing)
+//	C4 A load that fails, panics or is given up leaves no lease behind. (TestFetch_AFailedLoadGivesTheLeaseBack,
+//	   TestFetch_WhatNobodyWaitsForIsGivenUp)
+//	C5 A guard never lives shorter because of a reader. (TestCache_AGuardNeverLivesShorterBecauseOfAReader)
+//	C6 Without Redis, loads go on, DirectLoads at a time. (TestFetch_WithoutRedisLoadsGoOnAFewAtATime)
+//
+// Where loads read from replicas, ask [FromPrimary] first: a lagging replica brings back what has just been removed, with a valid lease.
+//
 // # Ownership
 //
-// A Fence borrows its client, holds no goroutine, and may be shared. An attached client is closed by the drain, or by the application
+// A Cache owns the goroutines of its loads; each ends with its load, and Close joins them. A Fence borrows its client, holds no goroutine, and may be shared. An attached client is closed by the drain, or by the application
 // before: twice does no harm.
 //
 // # Time
 //
-// None, but for the expiries that the caller sets; Redis counts those.
+// Redis counts the expiries that the caller sets, and the leases. A Cache waits and bounds its loads on the local monotonic clock.
 //
 // # Failure
 //
@@ -59,13 +86,18 @@
 // Redis answered means that the key is as it was. Any other error is that of go-redis, wrapped, and the outcome is unknown: the same call
 // with the same token may be sent again, as go-redis itself does.
 //
+// A Cache tells errors of Redis to its log and its Stats, and loads; a standalone server that did not answer is then left alone for a second.
+// Give its client short timeouts. Errors of loads are the caller's. A failover of Redis may lose an invalidate and keep an older lease; the
+// event, which the coordinator delivers again, or its pass repairs that.
+//
 // Redis forgets. A restart without a log, or a failover, may bring back an older guard together with older data, or none; an eviction
 // policy that begins with allkeys- may remove guards alone, and so may volatile-ones where GuardTTL is set. Where a lost update is worse
 // than an outage, keep the truth in MySQL.
 //
 // # Limits
 //
-// HashFieldsMax fields a call; keys of 1–KeyBytesMax bytes.
+// HashFieldsMax fields a call; keys of 1–KeyBytesMax bytes; FetchKeysMax keys a FetchMany, which shares loads by leases alone. A Cache takes
+// strings, not hashes, and keys without braces.
 //
 // # Not here
 //
