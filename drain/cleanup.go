@@ -97,7 +97,7 @@ type cleanup struct {
 	task   *Task
 	logger *slog.Logger
 	at     fsm.Cleanup // the record as it would be logged now
-	life   string      // run id of the server that the cursor is of; empty when an earlier leader got it
+	life   string      // of the target that the cursor is of; empty when an earlier leader got it
 	began  time.Time   // of the failures in a row
 	failed int
 }
@@ -186,14 +186,14 @@ func (c *cleanup) attempt(ctx context.Context) error {
 
 // enter begins the pattern anew when the cursor is, or may be, of another life of the server, in which its keys lay in another order.
 func (c *cleanup) enter(server rediscache.Identity) {
-	same := c.life == server.RunID
+	same := c.life == server.Life
 	if c.life == "" {
 		same = server.Uptime > millis(c.task.Log.Now(), c.at.CreatedAt)+c.task.config.OutageMax
 	}
 	if !same {
 		c.at.Cursor = 0
 	}
-	c.life = server.RunID
+	c.life = server.Life
 }
 
 func (c *cleanup) batch(ctx context.Context, sweep Sweep) error {

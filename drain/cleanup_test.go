@@ -277,7 +277,7 @@ func TestCleanup_ServerThatRestartsInTheMiddleIsGoneOverFromTheStart(t *testing.
 	c.fill("a", 3_000)
 	var life atomic.Int64
 	target := &hooked{Target: c.target, identity: func(i rediscache.Identity) rediscache.Identity {
-		i.RunID = fmt.Sprint(life.Load())
+		i.Life = fmt.Sprint(life.Load())
 		return i
 	}}
 	target.onScan = func(call int, _ uint64) error {

@@ -200,7 +200,7 @@ func TestApply_PastTheDeadlineIsTooLate(t *testing.T) {
 	target := openTarget(t, shared, func(c *Config) { c.Deadline, c.GuardTTL = 20*time.Millisecond, time.Second })
 	key := keyOf(t, "k")
 	batch := begin(t, target)
-	eventually(t, "deadline", func() bool { return time.Since(batch.began) > 25*time.Millisecond })
+	eventually(t, "deadline", func() bool { return time.Since(batch.parts[0].began) > 25*time.Millisecond })
 	expectOutcome(t, apply(t, batch, set(key, 1, "v")), OutcomeTooLate)
 	if shared.exists(t, key) || shared.exists(t, guardOf(key)) {
 		t.Fatal("a late write left traces")
@@ -212,7 +212,7 @@ func TestApply_ServerClockSetBackIsTooLate(t *testing.T) {
 	target := openTarget(t, shared, nil)
 	key := keyOf(t, "k")
 	batch := begin(t, target)
-	batch.began = batch.began.Add(-time.Second) // as if the server's clock had stood still for a second of ours
+	batch.parts[0].began = batch.parts[0].began.Add(-time.Second) // as if the server's clock had stood still for a second of ours
 	expectOutcome(t, apply(t, batch, set(key, 1, "v")), OutcomeTooLate)
 	if shared.exists(t, key) {
 		t.Fatal("written under a clock that went back")

@@ -2,16 +2,17 @@ package rediscache
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quiescehq/quiesce/mapping"
 )
 
-// call is one run of a script over some of a batch's keys.
+// call is one run of a script over some of a part's keys, all of one slot in a cluster.
 type call struct {
+	first    int // in the part's share
 	keys     int
 	names    []any // KEYS: data, guard, data, guard, …
 	values   []any // ARGV
@@ -24,59 +25,84 @@ func (c *call) full(more int) bool {
 	return c.keys == scriptKeysMax || c.keys > 0 && c.bytes+more > scriptBytesMax
 }
 
-func (b *Batch) applyCalls(writes []Guarded) []*call {
-	header := b.applyHeader()
+func (p *part) applyCalls(writes []Guarded, own share) []*call {
+	header := p.applyHeader()
 	var calls []*call
 	var current *call
-	for i := range writes {
-		size := writeBytes(&writes[i].Write)
-		if current == nil || current.full(size) {
-			current = &call{values: append([]any(nil), header...)}
+	for i := range own.n {
+		guarded := &writes[own.index(i)]
+		size := writeBytes(&guarded.Write)
+		if current == nil || current.full(size) || own.splits(i) {
+			current = &call{first: i, values: append([]any(nil), header...)}
 			calls = append(calls, current)
 		}
-		current.add(writes[i], size)
+		current.add(guarded, size)
 	}
 	return calls
 }
 
-func (b *Batch) invalidateCalls(pairs []KeyPair) []*call {
+func (p *part) applyHeader() []any {
+	begin, config := p.beginMillis, &p.target.config
+	touch := 0
+	if config.Confirm.wanted() {
+		touch = 1
+	}
+	return []any{
+		begin,
+		begin + config.Deadline.Milliseconds(),
+		begin + (time.Since(p.began) - clockSlack).Milliseconds(),
+		config.GuardTTL.Milliseconds(),
+		touch,
+	}
+}
+
+func (p *part) invalidateCalls(pairs []KeyPair, own share) []*call {
 	var calls []*call
 	var current *call
-	for _, pair := range pairs {
-		if current == nil || current.full(0) {
-			current = &call{values: []any{b.target.config.GuardTTL.Milliseconds()}}
+	for i := range own.n {
+		if current == nil || current.full(0) || own.splits(i) {
+			current = &call{first: i, values: []any{p.target.config.GuardTTL.Milliseconds()}}
 			calls = append(calls, current)
 		}
+		pair := &pairs[own.index(i)]
 		current.keys++
 		current.names = append(current.names, pair.Key, pair.Guard)
 	}
 	return calls
 }
 
-func (c *call) add(guarded Guarded, size int) {
-	write := guarded.Write
+func (c *call) add(guarded *Guarded, size int) {
+	write := &guarded.Write
 	c.keys++
 	c.bytes += size
 	c.names = append(c.names, write.Key, write.Guard)
-	token := formatToken(guarded.Token)
+	token, op := formatToken(guarded.Token), scriptOps[write.Op]
+	if write.Replace {
+		op += scriptReplace
+	}
 	switch write.Op {
-	case mapping.OpSet:
-		c.values = append(c.values, token, scriptSet, write.TTLMillis, 1, 0, write.Value)
-	case mapping.OpHash:
-		c.addHash(token, write)
-	case mapping.OpDel:
-		c.values = append(c.values, token, scriptDel, 0, 0, 0)
+	case mapping.OpSet, mapping.OpSetIfPresent:
+		c.values = append(c.values, token, op, write.TTLMillis, 1, 0, write.Value)
+	case mapping.OpHash, mapping.OpHashIfPresent:
+		c.addHash(token, op, write)
+	case mapping.OpDelFields:
+		c.values = append(c.values, token, op, 0, 0, len(write.Fields))
+		for i := range write.Fields {
+			c.values = append(c.values, write.Fields[i].Name)
+		}
+	default:
+		c.values = append(c.values, token, op, 0, 0, 0)
 	}
 }
 
-func (c *call) addHash(token string, write mapping.Write) {
+func (c *call) addHash(token, op string, write *mapping.Write) {
 	nulls := 0
 	for i := range write.Fields {
 		if write.Fields[i].Null {
 			nulls++
 		}
 	}
-	c.values = append(c.values, token, scriptHash, write.TTLMillis, 2*(len(write.Fields)-nulls), nulls)
+	c.values = append(c.values, token, op, write.TTLMillis, 2*(len(write.Fields)-nulls), nulls)
 	for _, field := range write.Fields {
 		if !field.Null {
 			c.values = append(c.values, field.Name, field.Value)
@@ -95,57 +121,6 @@ func writeBytes(write *mapping.Write) int {
 		size += len(write.Fields[i].Name) + len(write.Fields[i].Value)
 	}
 	return size
-}
-
-// eval sends all calls in one pipeline and reads their replies. Calls that the server refused for want of the script are sent once more
-// on the same connection, behind the script itself; whoever flushes scripts faster than that gets ErrSnooze.
-func (b *Batch) eval(ctx context.Context, what string, s script, calls []*call) error {
-	if b.over != nil {
-		return b.over
-	}
-	if len(calls) == 0 {
-		return nil
-	}
-	err := b.send(ctx, s, calls, false)
-	if errors.Is(err, errNoScript) {
-		err = b.send(ctx, s, unanswered(calls), true)
-	}
-	if errors.Is(err, errNoScript) {
-		err = fmt.Errorf("%w: %w", ErrSnooze, err)
-	}
-	if err != nil {
-		b.over = fmt.Errorf("redis target %q: %s: %w: %w", b.target.config.Name, what, ErrBatchOver, err)
-		return b.over
-	}
-	return nil
-}
-
-// send reads every reply that came, whatever happened to the others. It returns errNoScript only where nothing worse happened, so that eval
-// repeats calls on a sound connection alone.
-func (b *Batch) send(ctx context.Context, s script, calls []*call, load bool) error {
-	if err := ctx.Err(); err != nil {
-		return err // the client looks at the context's deadline only
-	}
-	pipe := b.conn.Pipeline()
-	var loaded *redis.StringCmd
-	if load {
-		loaded = pipe.ScriptLoad(ctx, s.source)
-	}
-	for _, call := range calls {
-		call.reply = redis.NewCmd(ctx, call.command(s)...)
-		_ = pipe.Process(ctx, call.reply) // it only queues
-	}
-	_, _ = pipe.Exec(ctx) // every error is also on a reply
-	var worst error
-	for _, call := range calls {
-		if err := call.read(ctx); err != nil && (worst == nil || errors.Is(worst, errNoScript)) {
-			worst = err
-		}
-	}
-	if loaded != nil && loaded.Err() != nil && errors.Is(worst, errNoScript) {
-		return classify(ctx, loaded.Err()) // why it is still forgotten
-	}
-	return worst
 }
 
 func (c *call) command(s script) []any {

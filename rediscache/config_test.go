@@ -67,7 +67,7 @@ func TestClassify_EveryReplyHasAClass(t *testing.T) {
 		"READONLY You can't write against a read only replica. script: 2fa": ErrNotPrimary,
 		"MOVED 3999 127.0.0.1:6381":                                         ErrNotPrimary,
 		"ASK 3999 127.0.0.1:6381":                                           ErrNotPrimary,
-		"MASTERDOWN Link with MASTER is down":                               ErrNotPrimary,
+		"MASTERDOWN Link with MASTER is down":                               ErrSnooze,
 		"LOADING Redis is loading the dataset in memory":                    ErrSnooze,
 		"CLUSTERDOWN The cluster is down":                                   ErrSnooze,
 		"TRYAGAIN Multiple keys request during rehashing of slot":           ErrSnooze,

@@ -21,9 +21,13 @@ var (
 	ErrNotPrimary  = errors.New("the Redis server is not the primary of these keys")
 	ErrSnooze      = errors.New("the Redis server cannot serve now, and will by itself")
 	ErrOutOfMemory = errors.New("the Redis server is out of memory")
+	ErrUnconfirmed = errors.New("too few servers have confirmed the writes")
 	ErrDenied      = errors.New("the Redis server refuses this account")
 	ErrUnexpected  = errors.New("the Redis server gave an answer that has no class")
 )
+
+// classes are those that an error may have before anybody classified it.
+var classes = []error{ErrUnexpected, ErrConfig, ErrInvalid, ErrUnreachable, ErrNotPrimary, ErrSnooze, ErrOutOfMemory, ErrUnconfirmed, ErrDenied, errNoScript}
 
 // Errors that stay inside.
 var (
@@ -37,7 +41,7 @@ var errorClasses = map[string]error{
 	"READONLY":    ErrNotPrimary,
 	"MOVED":       ErrNotPrimary,
 	"ASK":         ErrNotPrimary,
-	"MASTERDOWN":  ErrNotPrimary,
+	"MASTERDOWN":  ErrSnooze,
 	"LOADING":     ErrSnooze,
 	"CLUSTERDOWN": ErrSnooze,
 	"TRYAGAIN":    ErrSnooze,
@@ -57,8 +61,10 @@ func classify(ctx context.Context, err error) error {
 	if ended := endOf(ctx, err); ended != nil {
 		return fmt.Errorf("%w: %w", ended, err)
 	}
-	if errors.Is(err, ErrUnexpected) {
-		return err
+	for _, class := range classes {
+		if errors.Is(err, class) {
+			return err
+		}
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {

@@ -27,7 +27,7 @@ func TestBatch_KilledConnectionEndsIt(t *testing.T) {
 	target := openTarget(t, s, nil)
 	key := keyOf(t, "k")
 	batch := begin(t, target)
-	id, err := batch.conn.ClientID(t.Context()).Result()
+	id, err := batch.parts[0].conn.ClientID(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestBatch_PooledClientWouldGoOnOverAnotherConnection(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
 	target := openTarget(t, s, nil)
-	before, err := target.client.ClientID(t.Context()).Result()
+	before, err := target.only().client.ClientID(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.do(t, "CLIENT", "KILL", "ID", before)
-	after, err := target.client.ClientID(t.Context()).Result()
+	after, err := target.only().client.ClientID(t.Context()).Result()
 	if err != nil || after == before {
 		t.Fatalf("connection %d, then %d, %v", before, after, err)
 	}
@@ -79,8 +79,8 @@ func TestBatch_ServerRestartEndsIt(t *testing.T) {
 		t.Fatal("written to another life of the server")
 	}
 	batch.Close()
-	if second := begin(t, target).Identity(); second.RunID == first.RunID || first.RunID == "" {
-		t.Fatalf("run id %q, after the restart %q", first.RunID, second.RunID)
+	if second := begin(t, target).Identity(); second.Servers[0].RunID == first.Servers[0].RunID || first.Servers[0].RunID == "" {
+		t.Fatalf("run id %q, after the restart %q", first.Servers[0].RunID, second.Servers[0].RunID)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestBatch_CloseReturnsASoundConnection(t *testing.T) {
 			t.Fatalf("apply after close: %v", err)
 		}
 	}
-	if stats := target.client.PoolStats(); stats.TotalConns != 1 {
+	if stats := target.only().client.PoolStats(); stats.TotalConns != 1 {
 		t.Fatalf("%d connections for batches in a row", stats.TotalConns)
 	}
 }

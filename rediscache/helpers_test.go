@@ -47,7 +47,7 @@ func afterFence(t testing.TB, target *Target) *Batch {
 	fence.Close()
 	for {
 		batch := begin(t, target)
-		if batch.beginMillis > fence.beginMillis {
+		if batch.parts[0].beginMillis > fence.parts[0].beginMillis {
 			return batch
 		}
 		batch.Close()
@@ -147,3 +147,6 @@ func (s *server) do(t testing.TB, args ...any) any {
 	}
 	return reply
 }
+
+// only is the server of a target that has one.
+func (t *Target) only() *node { return t.fleet.current.Load().nodes[0] }

@@ -13,6 +13,7 @@ const (
 	OutcomeTooLate                       // past the deadline, or the server's clock was set back: begin again, with less
 	OutcomeBeganBeforeInvalidate         // an invalidate came after Begin: begin again at once
 	OutcomeWrongType                     // data key or guard is of a type that is not ours; nothing was changed
+	OutcomeUnconfirmed                   // written, or superseded, and too few confirmed it in time: begin again
 )
 
 // scriptOutcomes are the answers of the apply script, as the protocol numbers them.
@@ -31,6 +32,7 @@ var outcomeNames = [...]string{
 	OutcomeTooLate:               "too_late",
 	OutcomeBeganBeforeInvalidate: "began_before_invalidate",
 	OutcomeWrongType:             "wrong_type",
+	OutcomeUnconfirmed:           "unconfirmed",
 }
 
 // Settled reports that the event needs no further delivery.

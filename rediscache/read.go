@@ -20,7 +20,7 @@ type KeyRequest struct {
 
 // Read returns what at most 1,000 keys hold, in the order of requests. A key of another type than the expected one comes back with its type
 // and without its content. The keys are not read at one instant, only a key's value and TTL are close: a mismatch is for the caller to
-// confirm. Hashes come with all their fields, in no order.
+// confirm. Hashes come with all their fields, in no order. Where one server fails, there is no answer at all.
 func (t *Target) Read(ctx context.Context, requests []KeyRequest) ([]mapping.Actual, error) {
 	if err := validateRequests(requests); err != nil {
 		return nil, fmt.Errorf("redis target %q: read: %w", t.config.Name, err)
@@ -28,36 +28,98 @@ func (t *Target) Read(ctx context.Context, requests []KeyRequest) ([]mapping.Act
 	if len(requests) == 0 {
 		return nil, nil
 	}
-	reads := make([]keyRead, len(requests))
-	pipe := t.client.Pipeline()
-	for i, request := range requests {
-		reads[i] = pipeRead(ctx, pipe, request)
-	}
-	_, _ = pipe.Exec(ctx) // every error is also on a reply below
 	actuals := make([]mapping.Actual, len(requests))
-	var odd []int
-	for i := range reads {
-		actual, err := reads[i].actual()
-		if errors.Is(err, errOtherType) {
-			odd = append(odd, i)
-		} else if err != nil {
-			return nil, t.fail(ctx, "read", err)
-		}
-		actuals[i] = actual
-	}
-	if err := t.classifyOdd(ctx, requests, odd, actuals); err != nil {
-		return nil, t.fail(ctx, "read types", err)
+	err := t.spread(ctx, len(requests), func(i int) string { return requests[i].Key }, func(n *node, at []int) error {
+		return t.readFrom(ctx, n, requests, at, actuals)
+	})
+	if err != nil {
+		return nil, t.fail(ctx, "read", err)
 	}
 	return actuals, nil
 }
 
+// spread has every node do the requests whose keys it has, all side by side.
+func (t *Target) spread(ctx context.Context, n int, key func(i int) string, do func(n *node, at []int) error) error {
+	l, err := t.fleet.layout(ctx)
+	if err != nil {
+		return err
+	}
+	own := make([][]int, len(l.nodes))
+	for i := range n {
+		var slot uint16
+		if l.owner != nil {
+			slot = slotOf(key(i))
+		}
+		at, err := l.nodeOf(slot)
+		if err != nil {
+			t.fleet.doubt(l)
+			return err
+		}
+		own[at] = append(own[at], i)
+	}
+	err = atOnce(len(l.nodes), func(at int) error {
+		if len(own[at]) == 0 {
+			return nil
+		}
+		return do(l.nodes[at], own[at])
+	})
+	if err != nil {
+		t.fleet.doubt(l)
+	}
+	return err
+}
+
+// readFrom reads the requests at some indexes from one server. Behind sentinels the server is asked for its role in the same breath: a replica
+// answers reads as well, with what it has. In a cluster a replica answers none.
+func (t *Target) readFrom(ctx context.Context, n *node, requests []KeyRequest, at []int, actuals []mapping.Actual) error {
+	reads := make([]keyRead, len(at))
+	pipe := n.client.Pipeline()
+	for j, i := range at {
+		reads[j] = pipeRead(ctx, pipe, requests[i])
+	}
+	role := t.pipeRole(ctx, pipe)
+	_, _ = pipe.Exec(ctx) // every error is also on a reply below
+	var odd []int
+	for j, i := range at {
+		actual, err := reads[j].actual()
+		if errors.Is(err, errOtherType) {
+			odd = append(odd, i)
+		} else if err != nil {
+			return err
+		}
+		actuals[i] = actual
+	}
+	if err := checkRole(role); err != nil {
+		return err
+	}
+	return classifyOdd(ctx, n, requests, odd, actuals)
+}
+
+func (t *Target) pipeRole(ctx context.Context, pipe redis.Pipeliner) *redis.StringCmd {
+	if t.config.Kind != Sentinel {
+		return nil
+	}
+	return pipe.Info(ctx, "replication")
+}
+
+func checkRole(role *redis.StringCmd) error {
+	if role == nil {
+		return nil
+	}
+	text, err := role.Result()
+	if err == nil && !strings.Contains(text, "role:"+RolePrimary) {
+		return fmt.Errorf("%w: it answered as a replica", ErrNotPrimary)
+	}
+	return err
+}
+
 // classifyOdd asks for the types of the keys that were not what the mapping expects. A key that became the expected type meanwhile stays
 // "other", which is what the first read saw.
-func (t *Target) classifyOdd(ctx context.Context, requests []KeyRequest, odd []int, actuals []mapping.Actual) error {
+func classifyOdd(ctx context.Context, n *node, requests []KeyRequest, odd []int, actuals []mapping.Actual) error {
 	if len(odd) == 0 {
 		return nil
 	}
-	pipe := t.client.Pipeline()
+	pipe := n.client.Pipeline()
 	types := make([]*redis.StatusCmd, len(odd))
 	for n, i := range odd {
 		types[n] = pipe.Type(ctx, requests[i].Key)

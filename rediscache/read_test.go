@@ -84,7 +84,7 @@ func TestRead_KeyThatChangedBetweenRepliesIsWhatTheFirstOneSaw(t *testing.T) {
 	key := keyOf(t, "k")
 	shared.do(t, "SET", key, "v")
 	actuals := make([]mapping.Actual, 1)
-	if err := target.classifyOdd(t.Context(), []KeyRequest{{Key: key, Type: mapping.TypeString}}, []int{0}, actuals); err != nil {
+	if err := classifyOdd(t.Context(), target.only(), []KeyRequest{{Key: key, Type: mapping.TypeString}}, []int{0}, actuals); err != nil {
 		t.Fatal(err)
 	}
 	if actuals[0].Type != mapping.TypeOther {

@@ -180,11 +180,11 @@ func TestTarget_IdentityNamesTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(identity.RunID) != 40 || len(identity.ReplID) != 40 || identity.Role != RolePrimary || identity.Version == "" ||
+	if len(identity.Servers[0].RunID) != 40 || len(identity.Servers[0].ReplID) != 40 || identity.Role != RolePrimary || identity.Version == "" ||
 		identity.MaxMemoryPolicy != "allkeys-lru" || identity.Loading {
 		t.Fatalf("%+v", identity)
 	}
-	if batch := begin(t, target); batch.Identity().RunID != identity.RunID {
+	if batch := begin(t, target); batch.Identity().Servers[0].RunID != identity.Servers[0].RunID {
 		t.Fatalf("batch is on %+v", batch.Identity())
 	}
 }

@@ -133,7 +133,7 @@ func TestSweep_FaultsHaveTheirClass(t *testing.T) {
 	}
 	s.do(t, "replicaof", "no", "one")
 	sweep = beginSweep(t, target)
-	before := sweep.Identity().RunID
+	before := sweep.Identity().Servers[0].RunID
 	s.kill()
 	if _, err := sweep.Scan(t.Context(), "a*", 0); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("Scan of a dead server: %v", err)
@@ -144,8 +144,8 @@ func TestSweep_FaultsHaveTheirClass(t *testing.T) {
 	if _, err := sweep.Scan(t.Context(), "a*", 0); err == nil {
 		t.Error("a sweep went on in another life of its server")
 	}
-	if again := beginSweep(t, target); again.Identity().RunID == before || before == "" {
-		t.Errorf("the lives %q and %q cannot be told apart", before, again.Identity().RunID)
+	if again := beginSweep(t, target); again.Identity().Servers[0].RunID == before || before == "" {
+		t.Errorf("the lives %q and %q cannot be told apart", before, again.Identity().Servers[0].RunID)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -185,7 +185,7 @@ func answering(t *testing.T, scan string) string {
 		}
 		defer conn.Close()
 		for in := bufio.NewScanner(conn); in.Scan(); {
-			answer := map[string]string{"hello": "-ERR unknown command\r\n", "dbsize": ":3\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan}[strings.ToLower(in.Text())]
+			answer := map[string]string{"hello": "-ERR unknown command\r\n", "dbsize": ":3\r\n", "time": "*2\r\n$1\r\n1\r\n$1\r\n0\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan}[strings.ToLower(in.Text())]
 			if _, err := io.WriteString(conn, answer); err != nil {
 				return
 			}
@@ -217,7 +217,7 @@ func BenchmarkRemove(b *testing.B) {
 		func(sweep *Sweep) uint64 { return sweepAll(b, sweep, "bench:remove:*") },
 		func(sweep *Sweep) (removed uint64) {
 			for _, key := range keys {
-				n, err := sweep.conn.Del(b.Context(), key).Result()
+				n, err := sweep.conns[0].Del(b.Context(), key).Result()
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -3,16 +3,15 @@ package rediscache
 import (
 	"context"
 	"fmt"
+	"sync"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Target is one Redis server. Its methods may be called from any goroutine.
+// Target is one Redis: a server, a primary that sentinels watch, or a cluster. Its methods may be called from any goroutine.
 type Target struct {
 	config     Config
-	client     *redis.Client
+	fleet      *fleet
 	apply      script
 	invalidate script
 }
@@ -27,53 +26,57 @@ func Open(config Config) (*Target, error) {
 	logging.Disable()
 	return &Target{
 		config:     config,
-		client:     redis.NewClient(clientOptions(config)),
+		fleet:      newFleet(config),
 		apply:      newScript(applySource),
 		invalidate: newScript(invalidateSource),
 	}, nil
 }
 
-// clientOptions switches off what the client does behind the caller's back: retries of commands and of dials, a second pool for
-// pipelines, and notifications that may move a connection to another server while it is in use.
-func clientOptions(config Config) *redis.Options {
-	return &redis.Options{
-		Addr:                     config.Addr,
-		Username:                 config.Username,
-		Password:                 config.Password,
-		DB:                       config.DB,
-		Protocol:                 2, // RESP3 was not faster, and brings push frames
-		MaxRetries:               -1,
-		DialerRetries:            1,
-		DialTimeout:              dialTimeout,
-		ReadTimeout:              readTimeout,
-		WriteTimeout:             writeTimeout,
-		ContextTimeoutEnabled:    true,
-		PoolSize:                 poolConnsMax,
-		MaxActiveConns:           poolConnsMax,
-		PoolTimeout:              poolTimeout,
-		ConnMaxIdleTime:          idleTimeout,
-		PipelinePoolSize:         -1,
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}
-}
-
-// Close ends the pool. Batches still open end with ErrBatchOver.
-func (t *Target) Close() error { return t.client.Close() }
+// Close ends the pools. Batches still open end with ErrBatchOver.
+func (t *Target) Close() error { return t.fleet.close() }
 
 // Name is the target's name in mappings, metrics and messages.
 func (t *Target) Name() string { return t.config.Name }
 
-// Identity asks the server who it is.
+// Kind is the target's.
+func (t *Target) Kind() Kind { return t.config.Kind }
+
+// Identity asks every primary who it is.
 func (t *Target) Identity(ctx context.Context) (Identity, error) {
-	pipe := t.client.Pipeline()
-	info := pipeInfo(ctx, pipe)
-	if _, err := pipe.Exec(ctx); err != nil {
+	l, err := t.fleet.layout(ctx)
+	if err != nil {
 		return Identity{}, t.fail(ctx, "identity", err)
 	}
-	return info.identity(), nil
+	servers := make([]Server, len(l.nodes))
+	if err := atOnce(len(l.nodes), func(i int) (err error) {
+		servers[i], err = l.nodes[i].ask(ctx, l.nodes[i].client)
+		return err
+	}); err != nil {
+		t.fleet.doubt(l)
+		return Identity{}, t.fail(ctx, "identity", err)
+	}
+	return t.identify(l, servers), nil
 }
 
 func (t *Target) fail(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("redis target %q: %s: %w", t.config.Name, what, classify(ctx, err))
+}
+
+// atOnce runs f for 0 to n-1, side by side if there is more than one, and gives the first error in this order.
+func atOnce(n int, f func(i int) error) error {
+	if n == 1 {
+		return f(0)
+	}
+	faults := make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { faults[i] = f(i) })
+	}
+	group.Wait()
+	for _, err := range faults {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

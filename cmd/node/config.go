@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/quiescehq/quiesce/drain"
+	"github.com/quiescehq/quiesce/rediscache"
 	"github.com/quiescehq/quiesce/replica"
 )
 
@@ -63,12 +64,40 @@ type SourceConfig struct {
 	Watch WatchConfig `yaml:"watch"`
 }
 
-// TargetConfig is a Redis primary.
+// TargetConfig is a Redis: one server, one primary behind sentinels, or a cluster.
 type TargetConfig struct {
-	Addr     string `yaml:"addr"`
-	Username string `yaml:"username"`
-	Password string `yaml:"password"`
-	DB       int    `yaml:"db"`
+	Kind             string        `yaml:"kind"`
+	Addr             string        `yaml:"addr"`
+	Addrs            []string      `yaml:"addrs"`
+	Username         string        `yaml:"username"`
+	Password         string        `yaml:"password"`
+	DB               int           `yaml:"db"`
+	MasterName       string        `yaml:"master_name"`
+	SentinelUsername string        `yaml:"sentinel_username"`
+	SentinelPassword string        `yaml:"sentinel_password"`
+	Confirm          ConfirmConfig `yaml:"confirm"`
+}
+
+// ConfirmConfig is what has to have a write before it counts as done.
+type ConfirmConfig struct {
+	Replicas int           `yaml:"replicas"`
+	AOF      bool          `yaml:"aof"`
+	Timeout  time.Duration `yaml:"timeout"`
+}
+
+func (t TargetConfig) redis(name string) rediscache.Config {
+	return rediscache.Config{Name: name, Kind: rediscache.Kind(t.Kind), Addr: t.Addr, Addrs: t.Addrs, Username: t.Username, Password: t.Password, DB: t.DB,
+		MasterName: t.MasterName, SentinelUsername: t.SentinelUsername, SentinelPassword: t.SentinelPassword,
+		Confirm: rediscache.Confirm{Replicas: t.Confirm.Replicas, AOF: t.Confirm.AOF, Timeout: t.Confirm.Timeout}}
+}
+
+// where is what the nodes must agree on: where the target leads, without accounts.
+func (t TargetConfig) where() string {
+	if t.Kind == "" || t.Kind == string(rediscache.Standalone) {
+		return fmt.Sprintf("%s/%d", t.Addr, t.DB)
+	}
+	addrs := slices.Sorted(slices.Values(t.Addrs))
+	return fmt.Sprintf("%s://%s/%s/%d", t.Kind, strings.Join(addrs, ","), t.MasterName, t.DB)
 }
 
 func defaults() Config {
@@ -255,8 +284,11 @@ func (c *Config) validate() error {
 		}
 	}
 	for _, name := range sortedKeys(c.Targets) {
-		if !placeName.MatchString(name) || c.Targets[name].Addr == "" {
+		t := c.Targets[name]
+		if !placeName.MatchString(name) || t.Addr == "" && len(t.Addrs) == 0 {
 			fault("target %q: a name of a-z, 0-9, '.', '_', '-' and an addr", name)
+		} else if err := t.redis(name).Validate(); err != nil {
+			fault("%s", withoutPrefix(err, rediscache.ErrConfig))
 		}
 	}
 	if len(faults) > 0 {

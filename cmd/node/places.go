@@ -45,8 +45,7 @@ func openPlaces(cfg Config) (*places, error) {
 		}
 	}
 	for _, name := range sortedKeys(cfg.Targets) {
-		t := cfg.Targets[name]
-		target, err := rediscache.Open(rediscache.Config{Name: name, Addr: t.Addr, Username: t.Username, Password: t.Password, DB: t.DB})
+		target, err := rediscache.Open(cfg.Targets[name].redis(name))
 		if err != nil {
 			return p, err
 		}
@@ -86,8 +85,7 @@ func (p *places) sourcePlaces() []fsm.Place {
 func (p *places) targetPlaces() []fsm.Place {
 	var out []fsm.Place
 	for _, name := range sortedKeys(p.targets) {
-		t := p.cfg.Targets[name]
-		out = append(out, fsm.Place{Name: name, Identity: identity(fmt.Sprintf("%s/%d", t.Addr, t.DB))})
+		out = append(out, fsm.Place{Name: name, Identity: identity(p.cfg.Targets[name].where())})
 	}
 	return out
 }
