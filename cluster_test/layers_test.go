@@ -62,6 +62,7 @@ var house = map[string]room{
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
 	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"relay":               {own: []string{"fsm", "mysql"}, outside: []string{errgroup}},
 	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
 	"client/ginquiesce":   {own: []string{"client"}, outside: []string{gin}},
 	"client/breaker":      {own: []string{"client"}, outside: []string{gobreaker}},
@@ -70,7 +71,7 @@ var house = map[string]room{
 	"client/redisquiesce": {own: []string{"client", "client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
 
 	// Layer 3.
-	"cmd/node": {own: []string{"api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "replica", "replica/store"},
+	"cmd/node": {own: []string{"api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
 	"cmd/quiesce/guard":        {outside: []string{unix}},
 	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
@@ -79,7 +80,7 @@ var house = map[string]room{
 	"cluster_test/chaos":       {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},
 	"cluster_test/history":     {outside: []string{porcupine}},
 	"cluster_test/links":       {},
-	"cluster_test/services":    {outside: []string{mysqlGo}},
+	"cluster_test/services":    {own: []string{"cluster_test/harness"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/traffic":     {},
 	"cluster_test/rolling":     {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
 	"cluster_test/rolling/app": {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},

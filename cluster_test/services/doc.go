@@ -3,7 +3,8 @@
 // # Purpose
 //
 // A test calls [Require] and gets a database of its own and a key prefix of its own on a pair of throw-away servers that
-// many tests share, or [Own] and gets a pair that it may stop, kill and start.
+// many tests share, or [Own] and gets a pair that it may stop, kill and start. [OwnRedis], [OwnReplica], [OwnSentinels] and [OwnCluster] give it
+// Redis servers alone, which it may also freeze, with what belongs to them; their failovers come when the test asks for them, and not before.
 //
 // # Invariants
 //
@@ -18,7 +19,7 @@
 //
 //	scripts/services.sh down "$(scripts/services.sh shared-dir)"
 //
-// A pair from [Own] belongs to its test and ends in the test's cleanup. A test binary that is killed cannot clean up;
+// A pair from [Own], and every server of the functions that begin so, belongs to its test and ends in the test's cleanup. A test binary that is killed cannot clean up;
 // scripts/test.sh ends what such a binary left behind.
 //
 // # Failure
@@ -28,7 +29,8 @@
 //
 // # Time
 //
-// Starting a pair takes about a second on an idle machine; every call of the script is bounded by scriptTimeout.
+// Starting a pair takes about a second on an idle machine, a set of sentinels or a cluster some three; every call of the script is bounded by
+// scriptTimeout, every wait for a Redis by redisWaitTimeout.
 //
 // # Limits
 //
