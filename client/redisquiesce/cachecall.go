@@ -24,7 +24,7 @@ type answer struct {
 func (c *Cache) calls(keys []string, args ...any) ([]scriptCall, error) {
 	all := make([]scriptCall, len(keys))
 	for i, key := range keys {
-		guard, err := cacheGuard(c.o.guardPrefix, key)
+		guard, err := guardOf(c.o.guardPrefix, key)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", key, err)
 		}

@@ -38,7 +38,8 @@ type cacheOptions struct {
 	log         *slog.Logger
 }
 
-// GuardPrefix is the guard_prefix of the mapping, if that has one of its own.
+// GuardPrefix is the guard_prefix of the mapping, if that has one of its own. The guards of a Cache are the coordinator's; it refuses keys with
+// a brace that belongs to no hash tag, of which the coordinator has a form of its own.
 func GuardPrefix(prefix string) CacheOption { return func(o *cacheOptions) { o.guardPrefix = prefix } }
 
 // LeaseFor is how long a reader has to load a value before another may, 10 s by default. A load that takes longer fills nothing: choose more

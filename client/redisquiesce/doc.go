@@ -97,7 +97,7 @@
 // # Limits
 //
 // HashFieldsMax fields a call; keys of 1–KeyBytesMax bytes; FetchKeysMax keys a FetchMany, which shares loads by leases alone. A Cache takes
-// strings, not hashes, and keys without braces.
+// strings, not hashes, and keys whose braces are hash tags.
 //
 // # Not here
 //

@@ -124,7 +124,7 @@ func (c *Cache) Fetch(ctx context.Context, key string, ttl time.Duration, load L
 // FetchAfter is Fetch of a value that is not older than an event: its token says so, which may have come from another process. What Redis has is
 // taken only once the coordinator has delivered the event, or a later one of the key; if that takes longer than WaitFor, load is asked.
 func (c *Cache) FetchAfter(ctx context.Context, token uint64, key string, ttl time.Duration, load Load) ([]byte, error) {
-	guard, err := cacheGuard(c.o.guardPrefix, key)
+	guard, err := guardOf(c.o.guardPrefix, key)
 	if err == nil && ttl < time.Millisecond {
 		err = fmt.Errorf("%w: a ttl of %s", ErrValue, ttl)
 	}

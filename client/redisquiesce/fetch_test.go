@@ -197,6 +197,27 @@ func TestFetch_ALeaseThatIsOverFillsNothing(t *testing.T) {
 	}
 }
 
+func TestFetch_AnotherReadersLeaseOrOneThatIsJustOverFillsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for name, change := range map[string][]any{
+		"another's": {"l", "another's", "x", "99999999999999"},
+		"over":      {"x", "1"},
+	} {
+		key := s.prefix + name
+		row, c := newTruth("old"), s.process()
+		read, goOn := make(chan struct{}), make(chan struct{})
+		late := begin(t.Context(), c, key, row.slowly(read, goOn))
+		s.wait("it reads", read)
+		s.do(append([]any{"HSET", cacheGuardOf(key)}, change...)...)
+		close(goOn)
+		s.await(late)
+		if s.do("EXISTS", key) != int64(0) || c.Stats().Refused != 1 {
+			t.Errorf("%s: the key holds %v, %+v", name, s.do("GET", key), c.Stats())
+		}
+	}
+}
+
 func TestFetch_AStampedeOfThreeProcessesLoadsOnce(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -320,13 +341,17 @@ func TestFetch_WhatNobodyWaitsForIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	key := s.prefix + "order"
-	row, c := newTruth("value"), s.process(redisquiesce.LeaseFor(time.Minute))
-	read := make(chan struct{})
+	row, c := newTruth("value"), s.process(redisquiesce.LeaseFor(time.Minute), redisquiesce.LoadFor(time.Minute))
+	read, ended := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	only := begin(ctx, c, key, row.slowly(read, nil))
+	only := begin(ctx, c, key, func(ctx context.Context) ([]byte, error) {
+		defer close(ended)
+		return row.slowly(read, nil)(ctx)
+	})
 	s.wait("it reads", read)
 	cancel()
 	<-only
+	s.wait("the load ends", ended)
 	if got := s.fetch(c, key, row.load); got != "value" { // far sooner than the lease would end
 		t.Errorf("got %q", got)
 	}

@@ -177,7 +177,7 @@ func (m *many) loadAndFill(ctx context.Context, keys []string, changed bool) err
 		if c.nothing(value) {
 			ttl = c.o.negativeTTL
 		}
-		guard, _ := cacheGuard(c.o.guardPrefix, key) // was checked
+		guard, _ := guardOf(c.o.guardPrefix, key) // was checked
 		filled = append(filled, key)
 		calls = append(calls, scriptCall{keys: []string{key, guard}, args: []any{m.id, value, ttl.Milliseconds()}})
 	}

@@ -121,8 +121,8 @@ func TestCache_WorksOnACluster(t *testing.T) {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{addr}})
 	t.Cleanup(func() { _ = client.Close() })
 	c := newCache(t, client)
-	table := map[string]string{"a": "1", "b": "2", "order:3": "3", "order:4": "4"}
-	keys := []string{"a", "b", "order:3", "order:4"}
+	table := map[string]string{"a": "1", "b": "2", "cart:{3}": "3", "{4}:cart": "4"}
+	keys := []string{"a", "b", "cart:{3}", "{4}:cart"}
 	for range 2 {
 		got, err := c.FetchMany(t.Context(), keys, time.Minute, loadsAll(table, nil))
 		if err != nil || len(got) != len(table) {
