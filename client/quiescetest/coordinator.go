@@ -20,6 +20,7 @@ type Coordinator struct {
 	edge   *httpapi.Server
 	faults *faults
 	record record
+	relays *relays
 	server *httptest.Server // nil until Listen
 }
 
@@ -37,9 +38,9 @@ func New(opts ...Option) *Coordinator {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	c := &Coordinator{node: newNode(o.manual), faults: newFaults()}
+	c := &Coordinator{node: newNode(o.manual), faults: newFaults(), relays: &relays{}}
 	var err error
-	c.edge, err = httpapi.New(httpapi.Config{Node: nodeID, Version: "test", Replica: c.node, Mappings: anyMapping{}, Log: slog.New(slog.DiscardHandler)})
+	c.edge, err = httpapi.New(httpapi.Config{Node: nodeID, Version: "test", Replica: c.node, Mappings: anyMapping{}, Relays: c.relays, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		panic(err) // a fault of the routes, which no caller can cause
 	}

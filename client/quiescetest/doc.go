@@ -43,5 +43,6 @@
 //
 // # Not here
 //
-// MySQL and Redis: every JSON object is a mapping, every text or integer is a key, and accepted events stay pending. More than one node.
+// MySQL and Redis: every JSON object is a mapping, every text or integer is a key, and accepted events stay pending
+// until Deliver. Nobody relays outbox tables or looks at fences: nudges are counted, prepared events wait. More than one node.
 package quiescetest

@@ -71,9 +71,9 @@ func (c *Coordinator) Drain(id string) error {
 	return c.propose(fsm.DrainInstance{ID: id, Intent: api.IntentRestart, Reason: "test"})
 }
 
-// PutMapping declares a mapping without a call.
+// PutMapping declares a mapping without a call. Its source is Source.
 func (c *Coordinator) PutMapping(name string) error {
-	return c.propose(fsm.PutMapping{Name: name, Spec: []byte("{}"), Columns: []byte("[]")})
+	return c.propose(fsm.PutMapping{Name: name, Source: Source, Spec: []byte("{}"), Columns: []byte("[]")})
 }
 
 func (c *Coordinator) propose(command fsm.Command) error {

@@ -24,9 +24,13 @@ type seen struct {
 	token  uint64 // of the last of them: a repeated request is answered with older ones
 	phases map[string][]string
 	seq    map[string]uint64 // of an instance's last report
+
+	prepared map[uint64]fsm.PrepareEvents // those that are open, by their id
 }
 
-func newSeen() *seen { return &seen{phases: map[string][]string{}, seq: map[string]uint64{}} }
+func newSeen() *seen {
+	return &seen{phases: map[string][]string{}, seq: map[string]uint64{}, prepared: map[uint64]fsm.PrepareEvents{}}
+}
 
 func (s *seen) note(c fsm.Command, r fsm.Result) {
 	if r.Refused() {
@@ -34,7 +38,16 @@ func (s *seen) note(c fsm.Command, r fsm.Result) {
 	}
 	switch c := c.(type) {
 	case fsm.EnqueueEvents:
-		s.noteEvents(c, r.Outbox.Tokens)
+		s.noteEvents(c.Events, c.Spans, r.Outbox.Tokens)
+	case fsm.PrepareEvents:
+		s.prepared[r.Prepared.ID] = c
+	case fsm.SubmitPrepared:
+		if p, open := s.prepared[c.ID]; open && r.Prepared.Ended {
+			s.noteEvents(p.Events, p.Spans, r.Prepared.Tokens)
+		}
+		delete(s.prepared, c.ID)
+	case fsm.CancelPrepared:
+		delete(s.prepared, c.ID)
 	case fsm.ReportPhase:
 		if c.Seq > s.seq[c.ID] {
 			s.seq[c.ID] = c.Seq
@@ -43,13 +56,20 @@ func (s *seen) note(c fsm.Command, r fsm.Result) {
 	}
 }
 
-func (s *seen) noteEvents(c fsm.EnqueueEvents, tokens []fsm.EventToken) {
+// noteEvents notes an event for each token. Spans says how many rows each one names, if not one: then it is told by its last.
+func (s *seen) noteEvents(rows []fsm.RowRef, spans []byte, tokens []fsm.EventToken) {
+	next := 0
 	for i, t := range tokens {
-		if t.Token <= s.token {
+		next++
+		if len(spans) > 0 {
+			next += int(spans[i]) - 1
+		}
+		if t.Token <= s.token { // one that named nothing has none
 			continue
 		}
 		s.token = t.Token
-		s.events = append(s.events, Event{Mapping: c.Events[i].Mapping, PK: firstPart(c.Events[i].PK), Token: t.Token})
+		row := rows[next-1]
+		s.events = append(s.events, Event{Mapping: row.Mapping, PK: firstPart(row.PK), Token: t.Token})
 	}
 	if over := len(s.events) - eventsSeenMax; over > 0 {
 		s.events = slices.Delete(s.events, 0, over)
