@@ -52,6 +52,7 @@ type Client struct {
 	retryFor       time.Duration
 	outbox         *joiner
 	batches        *batches
+	nudges         *nudger
 	keeper         *keeper
 	owners         atomic.Uint64 // last drawn
 	reclaims       chan struct{} // bounds the goroutines of reclaim
@@ -89,6 +90,7 @@ func New(c Config) (*Client, error) {
 	cl.life, cl.end = context.WithCancelCause(context.Background())
 	cl.outbox = &joiner{client: cl}
 	cl.batches = &batches{client: cl}
+	cl.nudges = &nudger{client: cl, sources: map[string]*nudges{}}
 	cl.reclaims = make(chan struct{}, reclaimsMax)
 	cl.keeper = newKeeper(cl)
 	return cl, nil
@@ -101,6 +103,7 @@ var ErrClosed = errors.New("client: closed")
 func (c *Client) Close() {
 	c.outbox.close()
 	c.batches.close()
+	c.nudges.close()
 	c.keeper.close()
 	c.end(ErrClosed)
 	c.joined.Wait()

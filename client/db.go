@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
+	"time"
 
 	"github.com/quiescehq/quiesce/api"
 )
@@ -147,6 +148,8 @@ type TxOption func(*txOptions)
 type txOptions struct {
 	sql   sql.TxOptions
 	again func(error) bool
+
+	prepareTTL time.Duration // of InTx; 0 for the coordinator's choice
 }
 
 // TxWith sets the isolation level, or makes the transaction read-only.

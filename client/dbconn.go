@@ -115,6 +115,9 @@ func (c *dbConn) begin(ctx context.Context, count *atomic.Int64) (*dbOp, error) 
 	}
 	if c.tx != nil {
 		count = nil
+		if told, ok := ctx.Value(commitKey{}).(func(string)); ok {
+			c.tx.told = told
+		}
 	} else if err := c.watch.enter(ctx, count); err != nil {
 		c.unlock()
 		return nil, err

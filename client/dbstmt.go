@@ -11,6 +11,7 @@ import (
 type dbTx struct {
 	inner driver.Tx
 	op    *dbOp
+	told  func(source string) // when it has committed; nil if nobody wants to know. It does not block
 }
 
 // Commit and the drain's cut take turns: either the commit was sent before, and its answer is the truth, or it is not sent at all.
@@ -22,7 +23,11 @@ func (t *dbTx) Commit() error {
 		return c.watch.cutOff()
 	}
 	defer t.endLocked()
-	return t.inner.Commit()
+	err := t.inner.Commit()
+	if err == nil && t.told != nil {
+		t.told(c.watch.source)
+	}
+	return err
 }
 
 func (t *dbTx) Rollback() error {

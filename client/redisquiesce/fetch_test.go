@@ -114,6 +114,17 @@ func (s store) wait(what string, happened <-chan struct{}) {
 	}
 }
 
+// joined waits until so many wait for a load.
+func (s store) joined(c *redisquiesce.Cache, key string, want int) {
+	s.Helper()
+	harness.Eventually(s.T, patience, "all have joined", func() error {
+		if n := c.Waiters(key); n != want {
+			return fmt.Errorf("%d wait", n)
+		}
+		return nil
+	})
+}
+
 func cacheGuardOf(key string) string { return "qg:{" + key + "}" }
 
 // A reader misses and reads the old row; the writer commits and invalidates; then the reader's fill arrives.
@@ -297,6 +308,8 @@ func TestFetch_WhoComesAfterAnInvalidateDoesNotJoinAnOlderLoad(t *testing.T) {
 			if got := s.await(newer); got != "new" {
 				t.Errorf("%s: got %q", name, got)
 			}
+		} else { // it waits for it, and then knows better
+			s.joined(processes[0], key, 2)
 		}
 		close(goOn)
 		if invalidator == 1 {
@@ -321,12 +334,7 @@ func TestFetch_ACallerThatGoesLeavesTheLoadToTheOthers(t *testing.T) {
 	first := begin(ctx, c, key, row.slowly(read, goOn))
 	s.wait("it reads", read)
 	second := begin(t.Context(), c, key, row.load)
-	harness.Eventually(t, patience, "the second has joined", func() error {
-		if n := c.Waiters(key); n != 2 {
-			return fmt.Errorf("%d wait", n)
-		}
-		return nil
-	})
+	s.joined(c, key, 2)
 	cancel()
 	if got := <-first; !errors.Is(got.err, context.Canceled) {
 		t.Errorf("the first: %+v", got)
@@ -450,12 +458,7 @@ func TestFetchAfter_WaitsForTheDelivery(t *testing.T) {
 		value, err := c.FetchAfter(t.Context(), 7, key, time.Minute, newTruth("loaded").load)
 		out <- fetched{string(value), err}
 	}()
-	harness.Eventually(t, patience, "it waits", func() error {
-		if c.Waiters(key) == 0 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	s.joined(c, key, 1)
 	s.do("SET", key, "delivered")
 	s.do("HSET", guard, "t", 7)
 	if got := s.await(out); got != "delivered" {
