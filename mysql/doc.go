@@ -4,7 +4,8 @@
 //
 // A [Source] reads tables as a compiled mapping wants them: by key ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
 // tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Check]). A [TransactionReader] looks at the transactions of
-// a server, and ends those that are to end.
+// a server, and ends those that are to end. An [OutboxSource] has an account of its own for the quiesce tables: it reads and deletes outbox rows,
+// sets bad ones aside, and probes and purges fences.
 //
 // # Invariants
 //
@@ -19,6 +20,10 @@
 //     which is proved to be new, and the process list after them. It is KILL CONNECTION: KILL QUERY would leave the transaction open.
 //     (TestKill_WhatIsAnotherTransactionNowIsLeftAlone, TestKill_NothingIsEndedWhileOtherReadersFreezeTheCache,
 //     TestKill_QueryAloneLeavesTheTransactionToBeCommitted)
+//   - Outbox rows are read without a lock and without a cursor, along the primary key, on a server that says that it is writable.
+//     (TestOutboxRead_GoesAlongThePrimaryKeyOnly, TestOutboxRead_SeesOnlyWhatIsCommitted)
+//   - A probe is one autocommit INSERT IGNORE at READ COMMITTED that waits two seconds for a lock: it says committed or rolled back only of a transaction that is over, or
+//     that cannot commit any more, and holds nothing afterwards. (TestProbe_TellsCommittedRolledBackAndOpen, TestProbe_TakenFenceRefusesTheLateTransaction)
 //   - Statements of others leave this package by [Scrub] only: without literals. (FuzzScrub)
 //
 // # Ownership

@@ -37,6 +37,8 @@ var numbers = map[uint16]error{
 	1142: ErrDenied,       // table
 	1143: ErrDenied,       // column
 	1698: ErrDenied,       // authentication plugin
+	1290: ErrNotPrimary,   // a write, and the server runs with --read-only
+	1836: ErrNotPrimary,   // a write, and the server is read-only
 	1040: ErrUnreachable,  // too many connections
 	1053: ErrUnreachable,  // shutdown in progress
 	1129: ErrUnreachable,  // host blocked

@@ -5,6 +5,8 @@ import "database/sql"
 var (
 	SelectRows  = selectRows
 	SelectChunk = selectChunk
+
+	SelectOutbox = selectOutbox
 )
 
 // Pool gives tests the very sessions that reads use.

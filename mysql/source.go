@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -40,7 +41,10 @@ type Source struct {
 }
 
 // Open checks the configuration and prepares the pool. It does not connect.
-func Open(cfg Config) (*Source, error) {
+func Open(cfg Config) (*Source, error) { return openWith(cfg, nil) }
+
+// openWith adds session variables to those that every session has.
+func openWith(cfg Config, variables map[string]string) (*Source, error) {
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = dialTimeoutDefault
 	}
@@ -55,6 +59,7 @@ func Open(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", cfg.Name, err)
 	}
+	maps.Copy(session.Params, variables)
 	connect, err := mysql.NewConnector(session)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w: the driver refuses it", cfg.Name, ErrDSN)
