@@ -60,8 +60,9 @@ type Peer struct {
 
 // SourceConfig is a MySQL primary. The DSN is in the form of the Go driver: user:password@tcp(host:port)/database.
 type SourceConfig struct {
-	DSN   string      `yaml:"dsn"`
-	Watch WatchConfig `yaml:"watch"`
+	DSN    string       `yaml:"dsn"`
+	Watch  WatchConfig  `yaml:"watch"`
+	Outbox OutboxConfig `yaml:"outbox"`
 }
 
 // TargetConfig is a Redis: one server, one primary behind sentinels, or a cluster.
@@ -281,6 +282,9 @@ func (c *Config) validate() error {
 		}
 		if err := c.Sources[name].Watch.drain().Validate(); err != nil {
 			fault("source %q: watch: %s", name, withoutPrefix(err, drain.ErrConfig))
+		}
+		if limit := c.Sources[name].Outbox.TransactionMax; limit != 0 && (limit < time.Minute || limit > 30*24*time.Hour) {
+			fault("source %q: outbox: transaction_max %s: between 1m and 720h", name, limit)
 		}
 	}
 	for _, name := range sortedKeys(c.Targets) {

@@ -18,6 +18,7 @@ import (
 	"github.com/quiescehq/quiesce/httpapi"
 	"github.com/quiescehq/quiesce/outbox"
 	"github.com/quiescehq/quiesce/reconcile"
+	"github.com/quiescehq/quiesce/relay"
 	"github.com/quiescehq/quiesce/replica"
 	"github.com/quiescehq/quiesce/replica/store"
 )
@@ -95,10 +96,16 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	n.tasks = []replica.Task{delivery, passes, ending}
+	edgeMappings := mappings{n.places, n.replica, newRules()}
+	relays, err := relay.New(n.cfg.relay(), relay.Parts{Log: log, Mapper: rowMapper{edgeMappings}, Sources: n.places.relayPlaces(), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.tasks = []replica.Task{delivery, passes, ending, relays}
 	n.edge, err = httpapi.New(httpapi.Config{
-		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: mappings{n.places, n.replica, newRules()},
-		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Collectors: []prometheus.Collector{transactionsCollector{ending}}, Log: n.log,
+		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: edgeMappings,
+		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays},
+		Collectors: []prometheus.Collector{transactionsCollector{ending}, relayCollector{relays}}, Log: n.log,
 	})
 	return err
 }

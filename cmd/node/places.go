@@ -25,14 +25,15 @@ import (
 
 // places are the sources and targets that this node's configuration names. They connect when they are used.
 type places struct {
-	sources map[string]*mysql.Source
-	readers map[string]*mysql.TransactionReader // one for each source
-	targets map[string]*rediscache.Target
-	cfg     Config
+	sources  map[string]*mysql.Source
+	readers  map[string]*mysql.TransactionReader // one for each source
+	outboxes map[string]*mysql.OutboxSource      // of those that have an account for it
+	targets  map[string]*rediscache.Target
+	cfg      Config
 }
 
 func openPlaces(cfg Config) (*places, error) {
-	p := &places{sources: map[string]*mysql.Source{}, readers: map[string]*mysql.TransactionReader{}, targets: map[string]*rediscache.Target{}, cfg: cfg}
+	p := &places{sources: map[string]*mysql.Source{}, readers: map[string]*mysql.TransactionReader{}, outboxes: map[string]*mysql.OutboxSource{}, targets: map[string]*rediscache.Target{}, cfg: cfg}
 	for _, name := range sortedKeys(cfg.Sources) {
 		source, err := mysql.Open(mysql.Config{Name: name, DSN: cfg.Sources[name].DSN})
 		if err != nil {
@@ -41,6 +42,13 @@ func openPlaces(cfg Config) (*places, error) {
 		p.sources[name] = source
 		if p.readers[name], err = openReader(name, cfg.Sources[name]); err != nil {
 			delete(p.readers, name)
+			return p, err
+		}
+		if cfg.Sources[name].Outbox.DSN == "" {
+			continue
+		}
+		if p.outboxes[name], err = openOutbox(name, cfg.Sources[name].Outbox); err != nil {
+			delete(p.outboxes, name)
 			return p, err
 		}
 	}
@@ -61,6 +69,9 @@ func (p *places) close() error {
 	}
 	for _, r := range p.readers {
 		errs = append(errs, r.Close())
+	}
+	for _, o := range p.outboxes {
+		errs = append(errs, o.Close())
 	}
 	for _, t := range p.targets {
 		errs = append(errs, t.Close())
