@@ -42,39 +42,61 @@ func (v Verdict) String() string {
 	return "unknown"
 }
 
-// Compare judges what Redis holds against the row, in the cache's own domain: the row is rendered exactly as delivery would render it. A nil row is a row that is gone.
+// Compare judges what Redis holds under one of the tuple's keys against the row, in the cache's own domain: the row is rendered exactly as delivery would render it. A nil row is a row that is gone.
 //
-// Write-through compares the whole value (hash: the managed fields; foreign fields are ignored) and that an expiry exists where the mapping has one, not how much of it is left.
+// The write modes compare the whole value (hash: the managed fields; foreign fields are ignored) and that an expiry exists where the mapping has one, not how much of it is left. An absent key
+// is Missing where presence is required, and Equal where it is optional: readers go to the table.
 // Invalidate compares existence alone: readers fill the key with what they like, so a present key is Equal while its row exists and Stale when the row is gone; an absent key is
 // always Equal, for it is an ordinary miss.
 //
 // The error is Render's: a row that has no rendering has no verdict either.
-func (m *Mapping) Compare(pk []string, row *Row, actual Actual) (Verdict, error) {
+func (m *Mapping) Compare(tuple []string, row *Row, actual Actual) (Verdict, error) {
 	absent := actual.Type == TypeNone
-	if row == nil {
-		return choose(absent, Equal, Stale), nil
-	}
 	if m.spec.Mode == Invalidate {
-		return Equal, nil
+		return choose(absent || row != nil, Equal, Stale), nil
 	}
-	want, err := m.Render(pk, row, 0)
-	if err != nil {
-		return 0, err
-	}
-	if want.Op == OpHash {
-		return m.compareHash(want.Fields, actual), nil
-	}
+	want, err := m.content(tuple, row)
 	switch {
+	case err != nil:
+		return 0, err
+	case m.missing(row):
+		return m.compareGone(actual), nil
+	case m.spec.Encoding == Hash:
+		return m.compareHash(want.Fields, actual), nil
 	case absent:
-		return Missing, nil
+		return m.absent(), nil
 	case actual.Type != TypeString:
 		return WrongType, nil
-	case bytes.Equal(want.Value, actual.Value):
-		return m.withTTL(Equal, actual), nil
-	case sameJSON(want.Value, actual.Value):
-		return m.withTTL(FormatOnly, actual), nil
 	}
-	return Stale, nil
+	return m.compareValue(want.Value, actual, m.spec.TTLMillis > 0), nil
+}
+
+// absent is the verdict on a row without its key.
+func (m *Mapping) absent() Verdict { return choose(m.optional, Equal, Missing) }
+
+func (m *Mapping) compareValue(want []byte, actual Actual, expires bool) Verdict {
+	switch {
+	case bytes.Equal(want, actual.Value):
+		return withTTL(Equal, expires, actual)
+	case m.spec.Encoding == JSON && sameJSON(want, actual.Value):
+		return withTTL(FormatOnly, expires, actual)
+	}
+	return Stale
+}
+
+// compareGone judges a key whose row is missing. Nothing is always right, for what is written of a missing row expires.
+func (m *Mapping) compareGone(actual Actual) Verdict {
+	switch {
+	case actual.Type == TypeNone:
+		return Equal
+	case m.spec.Encoding == Hash && actual.Type != TypeHash:
+		return WrongType
+	case m.spec.Encoding == Hash:
+		return choose(len(m.managed(actual.Fields)) == 0, Equal, Stale)
+	case m.spec.NegativeTTLMillis > 0 && actual.Type == TypeString:
+		return m.compareValue(m.negative(), actual, true)
+	}
+	return Stale
 }
 
 func choose(condition bool, yes, no Verdict) Verdict {
@@ -85,8 +107,8 @@ func choose(condition bool, yes, no Verdict) Verdict {
 }
 
 // withTTL lets a missing expiry win over a difference of format: it is the one that does harm.
-func (m *Mapping) withTTL(v Verdict, actual Actual) Verdict {
-	if m.spec.TTLMillis > 0 && actual.TTLMillis < 0 {
+func withTTL(v Verdict, expires bool, actual Actual) Verdict {
+	if expires && actual.TTLMillis < 0 {
 		return NoTTL
 	}
 	return v
@@ -96,7 +118,10 @@ func (m *Mapping) compareHash(want []Field, actual Actual) Verdict {
 	switch actual.Type {
 	case TypeNone:
 		// Redis has no empty hash: a row of NULLs leaves no key.
-		return choose(present(want) == 0, Equal, Missing)
+		if present(want) == 0 {
+			return Equal
+		}
+		return m.absent()
 	case TypeHash:
 	default:
 		return WrongType
@@ -113,7 +138,7 @@ func (m *Mapping) compareHash(want []Field, actual Actual) Verdict {
 			return Stale
 		}
 	}
-	return m.withTTL(Equal, actual)
+	return withTTL(Equal, m.spec.TTLMillis > 0, actual)
 }
 
 func present(fields []Field) int {

@@ -36,11 +36,14 @@ func (c comparison) check(t *testing.T, m *Mapping) {
 	if m.Spec().Mode == Invalidate {
 		return
 	}
-	want, wanted, err := m.DigestRow(pk, c.row)
+	want, wanted, err := m.DigestRow(m.Key(pk), c.row)
 	if err != nil {
 		t.Errorf("%s: DigestRow: %v", c.name, err)
 	}
 	held, holds := m.DigestActual(m.Key(pk), c.actual)
+	if c.want == Equal && c.actual.Type == TypeNone {
+		return // a miss, where presence is optional
+	}
 	same := wanted == holds && (!wanted || want == held)
 	if value := c.want == Equal || c.want == FormatOnly || c.want == NoTTL; same != value {
 		t.Errorf("%s: digests agree = %t with verdict %v", c.name, same, c.want)
@@ -50,7 +53,7 @@ func (c comparison) check(t *testing.T, m *Mapping) {
 func TestCompare_JSON(t *testing.T) {
 	t.Parallel()
 	spec := ordersSpec(JSON, "total", "note", "doc")
-	spec.TTLMillis = 1_000
+	spec.TTLMillis, spec.Presence = 1_000, Required
 	m := compile(t, spec, orders)
 	row := rowOf(42, "12.50", "é", `{"b":1,"a":[]}`)
 	value := `{"total":12.50,"note":"é","doc":{"b":1,"a":[]}}`
@@ -101,6 +104,9 @@ func TestCompare_Hash(t *testing.T) {
 		{"absent", row, absent(), Missing},
 		{"string", row, text("x"), WrongType},
 		{"gone", nil, hash("total", "12.50"), Stale},
+		{"gone, and foreign fields stay", nil, hash("seen", "1"), Equal},
+		{"gone, and a field is left", nil, hash("seen", "1", "note", ""), Stale},
+		{"gone, string", nil, text("x"), WrongType},
 		{"empty is not NULL", rowOf(42, "12.50", ""), hash("total", "12.50"), Stale},
 		{"any order", rowOf(42, "12.50", ""), hash("total", "12.50", "note", ""), Equal},
 		{"all NULL leaves no key", nulls, absent(), Equal},
@@ -108,6 +114,80 @@ func TestCompare_Hash(t *testing.T) {
 		{"all NULL, old value held", nulls, hash("total", "1"), Stale},
 	} {
 		c.check(t, m)
+	}
+}
+
+func TestCompare_OptionalPresenceTakesAnAbsentKeyForAMiss(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*Spec)
+		want   Verdict
+	}{
+		"no ttl":              {func(*Spec) {}, Missing},
+		"ttl":                 {func(s *Spec) { s.TTLMillis = 5_000 }, Equal},
+		"ttl, required":       {func(s *Spec) { s.TTLMillis, s.Presence = 5_000, Required }, Missing},
+		"no ttl, optional":    {func(s *Spec) { s.Presence = Optional }, Equal},
+		"if present":          {func(s *Spec) { s.Mode = WriteIfPresent }, Equal},
+		"if present, no JSON": {func(s *Spec) { s.Mode, s.Encoding = WriteIfPresent, Hash }, Equal},
+	} {
+		spec := ordersSpec(JSON, "total")
+		c.change(&spec)
+		m := compile(t, spec, orders)
+		comparison{name, rowOf(42, "1"), absent(), c.want}.check(t, m)
+		comparison{name + ", stale", rowOf(42, "1"), map[bool]Actual{false: text("2"), true: hash("total", "2")}[spec.Encoding == Hash], Stale}.check(t, m)
+	}
+}
+
+func TestCompare_MissingRowMayLeaveItsNegativeValue(t *testing.T) {
+	t.Parallel()
+	spec := ordersSpec(JSON, "total")
+	spec.NegativeTTLMillis = 2_000
+	excluded := rowOf(42, "1")
+	excluded.Excluded = true
+	for _, c := range []comparison{
+		{"gone and absent", nil, absent(), Equal},
+		{"gone and null", nil, text("null"), Equal},
+		{"gone and null in other bytes", nil, text(" null\n"), FormatOnly},
+		{"gone and null for ever", nil, forever(text("null")), NoTTL},
+		{"gone and present", nil, text(`{"total":1}`), Stale},
+		{"gone and of another type", nil, other(), Stale},
+		{"there and null", rowOf(42, "1"), text("null"), Stale},
+		{"excluded and null", excluded, text("null"), Equal},
+		{"excluded and present", excluded, text(`{"total":1}`), Stale},
+		{"there and right", rowOf(42, "1"), forever(text(`{"total":1}`)), Equal},
+	} {
+		c.check(t, compile(t, spec, orders))
+	}
+	spec = ordersSpec(String, "note")
+	spec.NegativeTTLMillis = 2_000
+	for _, c := range []comparison{
+		{"gone and empty", nil, text(""), Equal},
+		{"NULL and empty", rowOf(42, "NULL"), text(""), Equal},
+		{"NULL and absent", rowOf(42, "NULL"), absent(), Equal},
+		{"NULL and a text", rowOf(42, "NULL"), text("NULL"), Stale},
+		{"empty and empty", rowOf(42, ""), text(""), Equal},
+		{"there and empty", rowOf(42, "x"), text(""), Stale},
+		{"there and right", rowOf(42, "x"), text("x"), Equal},
+	} {
+		c.check(t, compile(t, spec, orders))
+	}
+}
+
+// Other spaces are another value where a value is no JSON object.
+func TestCompare_StringAndRawAreTheirBytes(t *testing.T) {
+	t.Parallel()
+	doc := compile(t, ordersSpec(String, "doc"), orders)
+	raw := compile(t, ordersSpec(Raw, "raw"), orders)
+	for _, c := range []comparison{
+		{"same text", rowOf(42, `{"a": 1}`), text(`{"a": 1}`), Equal}, {"other spaces", rowOf(42, `{"a": 1}`), text(`{"a":1}`), Stale},
+		{"hash", rowOf(42, `{"a": 1}`), hash("a", "1"), WrongType}, {"absent", rowOf(42, "{}"), absent(), Missing}, {"gone", nil, text("{}"), Stale},
+	} {
+		c.check(t, doc)
+	}
+	for _, c := range []comparison{
+		{"same bytes", rowOf(42, "\x00\xff"), text("\x00\xff"), Equal}, {"a byte less", rowOf(42, "\x00\xff"), text("\x00"), Stale}, {"NULL", rowOf(42, "NULL"), absent(), Equal},
+	} {
+		c.check(t, raw)
 	}
 }
 

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -59,40 +60,56 @@ func (s *Sum) Merge(o Sum) {
 	s.Lo += o.Lo
 }
 
-// DigestRow digests what the row's key should hold. ok is false when it should hold nothing, and always in mode invalidate, where the value is the readers' own.
-func (m *Mapping) DigestRow(pk []string, row *Row) (d [16]byte, ok bool, err error) {
-	if row == nil || m.spec.Mode == Invalidate {
+// DigestRow digests what the key, one of the row's, should hold. ok is false when it should hold nothing, or only what stands for nothing, and always in mode invalidate, where the value
+// is the readers' own.
+func (m *Mapping) DigestRow(key string, row *Row) (d [16]byte, ok bool, err error) {
+	if m.spec.Mode == Invalidate || m.missing(row) {
 		return d, false, nil
 	}
-	w, err := m.Render(pk, row, 0)
+	w, err := m.content(row.Key, row)
 	if err != nil {
 		return d, false, err
 	}
-	if w.Op == OpHash {
-		return digestHash(w.Key, w.Fields), present(w.Fields) > 0, nil
+	if m.spec.Encoding == Hash {
+		return digestHash(key, w.Fields), present(w.Fields) > 0, nil
 	}
-	return digestString(w.Key, w.Value), true, nil
+	return m.digestString(key, w.Value), !m.standsForNothing(w.Value), nil
 }
 
-// DigestActual digests what Redis holds under key. It equals DigestRow's exactly when Compare says equal or format_only, or no_ttl: the expiry is not part of a value.
-// ok is false when there is nothing, and always in mode invalidate.
+// DigestActual digests what Redis holds under key. It equals DigestRow's exactly when Compare says equal or format_only, or no_ttl: the expiry is not part of a value. An absent key is
+// the exception: Compare calls it equal where presence is optional.
+// ok is false when there is nothing, or only what stands for nothing, and always in mode invalidate.
 func (m *Mapping) DigestActual(key string, actual Actual) (d [16]byte, ok bool) {
 	if actual.Type == TypeNone || m.spec.Mode == Invalidate {
 		return d, false
 	}
+	hash := m.spec.Encoding == Hash
 	switch {
-	case actual.Type == TypeHash && m.spec.Encoding == Hash:
+	case actual.Type == TypeHash && hash:
 		managed := m.managed(actual.Fields)
 		return digestHash(key, managed), present(managed) > 0
-	case actual.Type == TypeString && m.spec.Encoding == JSON:
-		return digestString(key, actual.Value), true
+	case actual.Type == TypeString && !hash:
+		return m.digestString(key, actual.Value), !m.standsForNothing(actual.Value)
 	}
 	return Digest(key, actual.Type, nil), true // wrong type: equal to no rendering
 }
 
-func digestString(key string, value []byte) [16]byte {
-	if canonical, err := CanonicalJSON(value); err == nil {
-		return Digest(key, kindJSON, canonical)
+// standsForNothing tells the value of a missing row. A row whose own text is empty cannot be told from it, on neither side.
+func (m *Mapping) standsForNothing(value []byte) bool {
+	switch {
+	case m.spec.NegativeTTLMillis == 0:
+		return false
+	case m.spec.Encoding == JSON:
+		return string(bytes.Trim(value, " \t\r\n")) == "null"
+	}
+	return len(value) == 0
+}
+
+func (m *Mapping) digestString(key string, value []byte) [16]byte {
+	if m.spec.Encoding == JSON {
+		if canonical, err := CanonicalJSON(value); err == nil {
+			return Digest(key, kindJSON, canonical)
+		}
 	}
 	return Digest(key, kindRaw, value)
 }

@@ -112,7 +112,7 @@ func BenchmarkDigestRow(b *testing.B) {
 	row := rowOf(42, "42", "12.50", "a note of usual length", `{"b":1,"a":[]}`, "7", "0.5")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := m.DigestRow(row.PK, row); err != nil {
+		if _, _, err := m.DigestRow("order:42", row); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,23 +34,37 @@ func compile(t testing.TB, spec Spec, columns []Column) *Mapping {
 	return m
 }
 
-// keyed is a mapping over integer key columns of the given types.
+// keyed is a mapping over key columns of the given types, which are a, b and so on.
 func keyed(t testing.TB, template string, types ...string) *Mapping {
 	t.Helper()
-	spec := Spec{Source: "s", Table: "t", Target: "c", Key: template, Mode: Invalidate}
-	var columns []Column
+	return compile(t, keyedSpec(template, types...), keyedColumns("utf8mb4_bin", types...))
+}
+
+func keyedSpec(template string, types ...string) Spec {
+	spec := Spec{Source: "s", Table: "t", Target: "c", Key: template, Mode: WriteThrough, Encoding: JSON}
+	for i := range types {
+		spec.PrimaryKey = append(spec.PrimaryKey, string(rune('a'+i)))
+	}
+	spec.Columns = []ColumnSpec{{Name: "v"}}
+	return spec
+}
+
+func keyedColumns(collation string, types ...string) []Column {
+	columns := []Column{NewColumn("v", "int", true)}
 	for i, columnType := range types {
 		c := NewColumn(string(rune('a'+i)), columnType, false)
 		c.KeyPart = i + 1
+		if base := c.Base(); base == "char" || base == "varchar" {
+			c.Collation = collation
+		}
 		columns = append(columns, c)
-		spec.PrimaryKey = append(spec.PrimaryKey, c.Name)
 	}
-	return compile(t, spec, columns)
+	return columns
 }
 
 // rowOf builds a row of text cells; "NULL" is the null.
 func rowOf(id int, cells ...string) *Row {
-	row := &Row{PK: []string{strconv.Itoa(id)}}
+	row := &Row{Key: []string{strconv.Itoa(id)}, PK: []string{strconv.Itoa(id)}}
 	for _, text := range cells {
 		if text == "NULL" {
 			row.Values = append(row.Values, Cell{Null: true})

@@ -1,13 +1,15 @@
 package mapping
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -27,42 +29,127 @@ type Cell struct {
 	Null  bool
 }
 
-// Row is one row as read: its key in canonical text and its values in the order of the spec's columns.
+// Row is one row as read. Key is its canonical key tuple; nil for a row that names no key. PK is its primary key as the server printed it, bytes as hex: the place where a read of the
+// table goes on. Values are in the order of the spec's columns.
 type Row struct {
-	PK     []string
-	Values []Cell
+	Key      []string
+	PK       []string
+	Values   []Cell
+	Excluded bool // the mapping's where is not true of it: it counts as missing
 }
 
-// Render says what the row's key should become. A nil row is a row that is surely gone, never one that could not be read.
-// token is the event's: it seeds the jitter, so that every retry of the event asks for the same TTL.
-func (m *Mapping) Render(pk []string, row *Row, token uint64) (Write, error) {
-	key := m.Key(pk)
-	w := Write{Key: key, Guard: Guard(key), Op: OpDel}
-	if row == nil || m.spec.Mode == Invalidate {
-		return w, nil
+// AppendWrites appends what each key of the tuple should become. A nil row is a row that is surely gone, never one that could not be read.
+// token is the event's: it seeds the jitter, so that every retry of the event asks for the same TTL. The writes share their value.
+func (m *Mapping) AppendWrites(writes []Write, tuple []string, row *Row, token uint64) ([]Write, error) {
+	w, err := m.content(tuple, row)
+	if err != nil {
+		return writes, err
 	}
-	if err := m.checkRow(pk, row); err != nil {
-		return Write{}, err
+	for i := range m.templates {
+		w.Key = m.templates[i].render(tuple)
+		w.Guard = GuardKey(m.guardPrefix, w.Key)
+		if w.value() && !w.negative {
+			w.TTLMillis = m.ttl(w.Key, token)
+		}
+		writes = append(writes, w.Write)
 	}
-	var err error
-	if m.spec.Encoding == Hash {
-		w.Op = OpHash
-		w.Fields, err = m.renderHash(row)
-	} else {
-		w.Op = OpSet
-		w.Value, err = m.renderJSON(row)
-	}
+	return writes, nil
+}
+
+// Render is [Mapping.AppendWrites] for the first key alone.
+func (m *Mapping) Render(tuple []string, row *Row, token uint64) (Write, error) {
+	var room [templatesMax]Write
+	writes, err := m.AppendWrites(room[:0], tuple, row, token)
 	if err != nil {
 		return Write{}, err
 	}
-	w.TTLMillis = m.ttl(key, token)
+	return writes[0], nil
+}
+
+// content is a write without its key.
+type content struct {
+	Write
+	negative bool
+}
+
+func (c *content) value() bool { return c.Op != OpDel && c.Op != OpDelFields }
+
+func (m *Mapping) content(tuple []string, row *Row) (content, error) {
+	if m.spec.Mode == Invalidate {
+		return content{Write: Write{Op: OpDel}}, nil
+	}
+	if row != nil {
+		if err := m.checkRow(tuple, row); err != nil {
+			return content{}, err
+		}
+	}
+	if m.missing(row) {
+		return m.gone(), nil
+	}
+	w, err := content{Write: Write{Op: m.op(), Replace: m.replaces()}}, error(nil)
+	switch m.spec.Encoding {
+	case Hash:
+		w.Fields, err = m.renderHash(row)
+	case JSON:
+		w.Value, err = m.renderJSON(row)
+	default:
+		w.Value, err = m.renderSingle(row)
+	}
+	if err != nil {
+		return content{}, err
+	}
 	return w, nil
 }
 
+func (m *Mapping) replaces() bool { return m.spec.OnWrongType == WrongTypeReplace }
+
+func (m *Mapping) op() Op {
+	hash := m.spec.Encoding == Hash
+	switch ifPresent := m.spec.Mode == WriteIfPresent; {
+	case hash && ifPresent:
+		return OpHashIfPresent
+	case hash:
+		return OpHash
+	case ifPresent:
+		return OpSetIfPresent
+	}
+	return OpSet
+}
+
+// missing tells whether the row counts as missing: it is gone, left out by where, or has no text to write.
+func (m *Mapping) missing(row *Row) bool {
+	return row == nil || row.Excluded || m.single() && len(row.Values) == 1 && row.Values[0].Null
+}
+
+func (m *Mapping) single() bool { return m.spec.Encoding == String || m.spec.Encoding == Raw }
+
+// gone is what a missing row becomes. The fields of a hash that are not the mapping's stay.
+func (m *Mapping) gone() content {
+	switch {
+	case m.spec.NegativeTTLMillis > 0:
+		return content{Write: Write{Op: m.op(), Value: m.negative(), TTLMillis: m.spec.NegativeTTLMillis, Replace: m.replaces()}, negative: true}
+	case m.spec.Encoding == Hash:
+		fields := make([]Field, len(m.byField))
+		for i, column := range m.byField {
+			fields[i] = Field{Name: m.spec.Columns[column].Field(), Null: true}
+		}
+		return content{Write: Write{Op: OpDelFields, Fields: fields, Replace: m.replaces()}}
+	}
+	return content{Write: Write{Op: OpDel}}
+}
+
+// negative is the value of a missing row.
+func (m *Mapping) negative() []byte {
+	if m.spec.Encoding == JSON {
+		return []byte("null")
+	}
+	return []byte{}
+}
+
 // checkRow refuses a row that answers another question: writing row 7 under the key of row 8 is the one mistake that nobody would notice.
-func (m *Mapping) checkRow(pk []string, row *Row) error {
-	if !slices.Equal(pk, row.PK) {
-		return fmt.Errorf("%w: row %q was given for key %q", ErrUnrenderable, row.PK, pk)
+func (m *Mapping) checkRow(tuple []string, row *Row) error {
+	if !slices.Equal(tuple, row.Key) {
+		return fmt.Errorf("%w: row %q was given for key %q", ErrUnrenderable, row.Key, tuple)
 	}
 	if len(row.Values) != len(m.columns) {
 		return fmt.Errorf("%w: %d values for %d columns", ErrUnrenderable, len(row.Values), len(m.columns))
@@ -84,10 +171,7 @@ func (m *Mapping) renderJSON(row *Row) ([]byte, error) {
 		}
 	}
 	b = append(b, '}')
-	if len(b) > valueBytesMax {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), valueBytesMax)
-	}
-	return b, nil
+	return b, tooLarge(len(b))
 }
 
 func (m *Mapping) appendCell(b []byte, i int, cell Cell) ([]byte, error) {
@@ -98,20 +182,37 @@ func (m *Mapping) appendCell(b []byte, i int, cell Cell) ([]byte, error) {
 		return nil, err
 	}
 	switch m.columns[i].Kind {
-	case KindInteger, KindDecimal, KindFloat, KindDouble:
+	case KindInteger, KindDecimal, KindFloat, KindDouble, KindBit:
 		if !m.spec.Columns[i].String {
 			return append(b, cell.Bytes...), nil
 		}
 	case KindJSON:
-		return append(b, cell.Bytes...), nil
+		return append(b, m.text(i, cell)...), nil
+	case KindBinary:
+		return append(append(append(b, '"'), m.text(i, cell)...), '"'), nil
 	}
 	return appendString(b, cell.Bytes), nil
+}
+
+// text gives a checked cell as text: bytes in the declared form, JSON as the codec wants it.
+func (m *Mapping) text(i int, cell Cell) []byte {
+	switch {
+	case m.columns[i].Kind == KindBinary && m.spec.Columns[i].Binary == BinaryHex:
+		return hex.AppendEncode(nil, cell.Bytes)
+	case m.columns[i].Kind == KindBinary:
+		return base64.StdEncoding.AppendEncode(nil, cell.Bytes)
+	case m.columns[i].Kind == KindJSON && m.compact:
+		var b bytes.Buffer
+		_ = json.Compact(&b, cell.Bytes) // it was found to be JSON
+		return b.Bytes()
+	}
+	return cell.Bytes
 }
 
 // checkCell catches a column whose type changed under the compiled mapping, and bytes that no JSON string can carry.
 func (m *Mapping) checkCell(i int, cell Cell) error {
 	switch m.columns[i].Kind {
-	case KindInteger, KindDecimal, KindFloat, KindDouble:
+	case KindInteger, KindDecimal, KindFloat, KindDouble, KindBit:
 		if !isNumber(cell.Bytes) {
 			return fmt.Errorf("%w: column %q is not a number", ErrUnrenderable, m.columns[i].Name)
 		}
@@ -119,6 +220,7 @@ func (m *Mapping) checkCell(i int, cell Cell) error {
 		if !json.Valid(cell.Bytes) || !utf8.Valid(cell.Bytes) {
 			return fmt.Errorf("%w: column %q is not valid JSON", ErrUnrenderable, m.columns[i].Name)
 		}
+	case KindBinary:
 	default:
 		if !utf8.Valid(cell.Bytes) {
 			return fmt.Errorf("%w: column %q is not valid UTF-8", ErrUnrenderable, m.columns[i].Name)
@@ -130,22 +232,39 @@ func (m *Mapping) checkCell(i int, cell Cell) error {
 func (m *Mapping) renderHash(row *Row) ([]Field, error) {
 	fields := make([]Field, len(row.Values))
 	total := 0
-	for i, cell := range row.Values {
-		fields[i] = Field{Name: m.spec.Columns[i].Field(), Null: cell.Null}
+	for at, i := range m.byField {
+		cell := row.Values[i]
+		fields[at] = Field{Name: m.spec.Columns[i].Field(), Null: cell.Null}
 		if cell.Null {
 			continue
 		}
 		if err := m.checkCell(i, cell); err != nil {
 			return nil, err
 		}
-		fields[i].Value = cell.Bytes
-		total += len(cell.Bytes)
+		fields[at].Value = m.text(i, cell)
+		total += len(fields[at].Value)
 	}
-	if total > valueBytesMax {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, total, valueBytesMax)
+	return fields, tooLarge(total)
+}
+
+// renderSingle gives the text of the one column, or in encoding raw its bytes.
+func (m *Mapping) renderSingle(row *Row) ([]byte, error) {
+	cell := row.Values[0]
+	if m.spec.Encoding == Raw {
+		return cell.Bytes, tooLarge(len(cell.Bytes))
 	}
-	slices.SortFunc(fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
-	return fields, nil
+	if err := m.checkCell(0, cell); err != nil {
+		return nil, err
+	}
+	text := m.text(0, cell)
+	return text, tooLarge(len(text))
+}
+
+func tooLarge(bytes int) error {
+	if bytes > valueBytesMax {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, bytes, valueBytesMax)
+	}
+	return nil
 }
 
 // ttl lies in (TTL − jitter, TTL]: never longer than the operator allowed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -51,18 +52,111 @@ func TestRender_HashSortsFieldsAndMarksNulls(t *testing.T) {
 	}
 }
 
-func TestRender_GoneRowAndInvalidateModeDelete(t *testing.T) {
+func TestRender_MissingRows(t *testing.T) {
 	t.Parallel()
-	invalidate := ordersSpec("")
-	invalidate.Mode = Invalidate
+	del := Write{Key: "order:42", Guard: "qg:{order:42}", Op: OpDel}
+	with := func(change func(*Write)) Write { w := del; change(&w); return w }
+	change := func(encoding Encoding, column string, change func(*Spec)) Spec {
+		spec := ordersSpec(encoding, column)
+		change(&spec)
+		return spec
+	}
+	nothing := func(*Spec) {}
+	negative := func(s *Spec) { s.NegativeTTLMillis, s.TTLMillis, s.TTLJitter = 3_000, 60_000, 50 }
+	excluded := rowOf(42, "1")
+	excluded.Excluded = true
 	for name, c := range map[string]struct {
 		spec Spec
 		row  *Row
-	}{"gone, json": {ordersSpec(JSON, "total"), nil}, "gone, hash": {ordersSpec(Hash, "total"), nil}, "gone, invalidate": {invalidate, nil}, "invalidate": {invalidate, rowOf(42)}} {
+		want Write
+	}{
+		"json":                    {change(JSON, "total", nothing), nil, del},
+		"json, excluded":          {change(JSON, "total", nothing), excluded, del},
+		"json, if present":        {change(JSON, "total", func(s *Spec) { s.Mode = WriteIfPresent }), nil, del},
+		"json, negative":          {change(JSON, "total", negative), excluded, with(func(w *Write) { w.Op, w.Value, w.TTLMillis = OpSet, []byte("null"), 3_000 })},
+		"string":                  {change(String, "note", nothing), nil, del},
+		"string, NULL":            {change(String, "note", nothing), rowOf(42, "NULL"), del},
+		"string, negative":        {change(String, "note", negative), rowOf(42, "NULL"), with(func(w *Write) { w.Op, w.Value, w.TTLMillis = OpSet, []byte{}, 3_000 })},
+		"raw, negative, present":  {change(Raw, "raw", func(s *Spec) { negative(s); s.Mode = WriteIfPresent }), nil, with(func(w *Write) { w.Op, w.Value, w.TTLMillis = OpSetIfPresent, []byte{}, 3_000 })},
+		"hash keeps other fields": {change(Hash, "total", nothing), nil, with(func(w *Write) { w.Op, w.Fields = OpDelFields, []Field{{Name: "total", Null: true}} })},
+		"hash, replace": {change(Hash, "total", func(s *Spec) { s.OnWrongType = WrongTypeReplace }), excluded, with(func(w *Write) {
+			w.Op, w.Fields, w.Replace = OpDelFields, []Field{{Name: "total", Null: true}}, true
+		})},
+		"invalidate, gone":     {change("", "total", func(s *Spec) { s.Mode = Invalidate }), nil, del},
+		"invalidate, no value": {change("", "total", func(s *Spec) { s.Mode = Invalidate }), rowOf(42), del},
+	} {
 		w, err := compile(t, c.spec, orders).Render([]string{"42"}, c.row, 9)
-		if want := (Write{Key: "order:42", Guard: "qg:{order:42}", Op: OpDel}); err != nil || !reflect.DeepEqual(w, want) {
-			t.Errorf("%s: %+v, %v; want %+v", name, w, err, want)
+		if err != nil || !reflect.DeepEqual(w, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", name, w, err, c.want)
 		}
+	}
+}
+
+func TestRender_EachEncodingOfEachKind(t *testing.T) {
+	t.Parallel()
+	bit := append(slices.Clone(orders), NewColumn("flags", "bit(40)", true))
+	for _, c := range []struct {
+		encoding Encoding
+		column   ColumnSpec
+		codec    int
+		cell     string
+		want     string
+	}{
+		{JSON, ColumnSpec{Name: "raw", Binary: BinaryHex}, 0, "\x00\xffA", `{"raw":"00ff41"}`},
+		{JSON, ColumnSpec{Name: "raw", Binary: BinaryBase64}, 0, "\x00\xffA", `{"raw":"AP9B"}`},
+		{Hash, ColumnSpec{Name: "raw", Binary: BinaryHex}, 0, "\x00\xffA", "00ff41"},
+		{String, ColumnSpec{Name: "raw", Binary: BinaryBase64}, 0, "", ""},
+		{Raw, ColumnSpec{Name: "raw"}, 0, "\x00\xffA", "\x00\xffA"},
+		{Raw, ColumnSpec{Name: "note"}, 0, "é", "é"},
+		{JSON, ColumnSpec{Name: "flags"}, 0, "1099511627775", `{"flags":1099511627775}`},
+		{JSON, ColumnSpec{Name: "flags", String: true}, 0, "7", `{"flags":"7"}`},
+		{String, ColumnSpec{Name: "flags"}, 0, "7", "7"},
+		{String, ColumnSpec{Name: "total"}, 0, "12.50", "12.50"},
+		{JSON, ColumnSpec{Name: "doc"}, 1, `{"b": 1.10, "a": [ ]}`, `{"doc":{"b": 1.10, "a": [ ]}}`},
+		{JSON, ColumnSpec{Name: "doc"}, 2, `{"b": 1.10, "a": [ ], "s": " < "}`, `{"doc":{"b":1.10,"a":[],"s":" < "}}`},
+		{Hash, ColumnSpec{Name: "doc"}, 2, `[1, 2]`, `[1,2]`},
+		{String, ColumnSpec{Name: "doc"}, 2, `[1, 2]`, `[1,2]`},
+		{Raw, ColumnSpec{Name: "doc"}, 2, `[1, 2]`, `[1, 2]`},
+	} {
+		spec := ordersSpec(c.encoding)
+		spec.Columns, spec.Codec = []ColumnSpec{c.column}, c.codec
+		w, err := compile(t, spec, bit).Render([]string{"42"}, rowOf(42, c.cell), 9)
+		got := string(w.Value)
+		if len(w.Fields) > 0 {
+			got = string(w.Fields[0].Value)
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%s %+v codec %d of %q = %q, %v; want %q", c.encoding, c.column, c.codec, c.cell, got, err, c.want)
+		}
+	}
+	for encoding, cell := range map[Encoding]string{String: "\xff", JSON: "\xff"} {
+		if _, err := compile(t, ordersSpec(encoding, "note"), orders).Render([]string{"42"}, rowOf(42, cell), 9); !errors.Is(err, ErrUnrenderable) {
+			t.Errorf("%s: %v, want ErrUnrenderable", encoding, err)
+		}
+	}
+}
+
+func TestRender_OneEventWritesEachOfItsKeys(t *testing.T) {
+	t.Parallel()
+	spec := ordersSpec(JSON, "total")
+	spec.Key, spec.Keys, spec.GuardPrefix = "", []string{"order:{id}", "{{tenant}}:o:{id}"}, "g:"
+	spec.Mode, spec.TTLMillis, spec.TTLJitter, spec.OnWrongType = WriteIfPresent, 600_000, 50, WrongTypeReplace
+	m := compile(t, spec, orders)
+	writes, err := m.AppendWrites(nil, []string{"42"}, rowOf(42, "1"), 9)
+	if err != nil || len(writes) != m.KeyCount() || !slices.Equal(m.Keys([]string{"42"}), []string{writes[0].Key, writes[1].Key}) {
+		t.Fatalf("%+v, %v", writes, err)
+	}
+	for i, want := range []Write{{Key: "order:42", Guard: "g:{order:42}"}, {Key: "{tenant}:o:42", Guard: "g::{tenant}:o:42"}} {
+		want.Op, want.Value, want.Replace, want.TTLMillis = OpSetIfPresent, []byte(`{"total":1}`), true, writes[i].TTLMillis
+		if !reflect.DeepEqual(writes[i], want) {
+			t.Errorf("%+v, want %+v", writes[i], want)
+		}
+	}
+	if writes[0].TTLMillis == writes[1].TTLMillis {
+		t.Errorf("both keys expire after %d ms: their jitter is the same", writes[0].TTLMillis)
+	}
+	if _, err := m.AppendWrites(nil, []string{"42"}, rowOf(41, "1"), 9); !errors.Is(err, ErrUnrenderable) {
+		t.Errorf("another row: %v", err)
 	}
 }
 
@@ -123,7 +217,7 @@ func FuzzRenderedTextSurvivesJSON(f *testing.F) {
 	f.Add("\x00\x1f\x7f\"\\/<>&\u2028😀")
 	m := compile(f, ordersSpec(JSON, "note"), orders)
 	f.Fuzz(func(t *testing.T, s string) {
-		w, err := m.Render([]string{"1"}, &Row{PK: []string{"1"}, Values: []Cell{{Bytes: []byte(s)}}}, 1)
+		w, err := m.Render([]string{"1"}, &Row{Key: []string{"1"}, Values: []Cell{{Bytes: []byte(s)}}}, 1)
 		if !utf8.ValidString(s) {
 			if !errors.Is(err, ErrUnrenderable) {
 				t.Fatalf("bytes that are not UTF-8: %v", err)
@@ -162,8 +256,8 @@ func ExampleMapping_Render() {
 		fmt.Println(err)
 		return
 	}
-	row := &Row{PK: []string{"42"}, Values: []Cell{{Bytes: []byte("42")}, {Bytes: []byte("12.50")}}}
-	w, err := m.Render(row.PK, row, 1)
+	row := &Row{Key: []string{"42"}, PK: []string{"42"}, Values: []Cell{{Bytes: []byte("42")}, {Bytes: []byte("12.50")}}}
+	w, err := m.Render(row.Key, row, 1)
 	fmt.Println(w.Key, string(w.Value), w.TTLMillis, err)
 	// Output: order:42 {"id":42,"sum":12.50} 60000 <nil>
 }

@@ -100,7 +100,7 @@ func (f fixture) both(ctx context.Context, m *mapping.Mapping, pk ...string) *ma
 		f.Fatalf("ReadChunk: %v", err)
 	}
 	for i := range chunk {
-		if mapping.EncodePK(chunk[i].PK) != mapping.EncodePK(pk) {
+		if mapping.EncodeKey(chunk[i].PK) != mapping.EncodeKey(pk) {
 			continue
 		}
 		if row == nil || render(f.T, m, row) != render(f.T, m, &chunk[i]) {
@@ -116,7 +116,7 @@ func (f fixture) both(ctx context.Context, m *mapping.Mapping, pk ...string) *ma
 
 func render(t *testing.T, m *mapping.Mapping, row *mapping.Row) string {
 	t.Helper()
-	w, err := m.Render(row.PK, row, 1)
+	w, err := m.Render(row.Key, row, 1)
 	if err != nil {
 		t.Fatalf("Render: %v", err)
 	}

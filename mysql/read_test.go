@@ -186,7 +186,7 @@ func (f fixture) walk(m *mapping.Mapping, limit int) []string {
 			return visited
 		}
 		for _, row := range chunk {
-			visited = append(visited, mapping.EncodePK(row.PK))
+			visited = append(visited, mapping.EncodeKey(row.PK))
 		}
 		after = chunk[len(chunk)-1].PK
 	}
@@ -376,16 +376,18 @@ func TestRead_KeyThatIsNotCanonicalReachesNoStatement(t *testing.T) {
 	f.exec("CREATE TABLE o (id INT PRIMARY KEY, v INT)")
 	m := f.compile("o", []string{"id"}, "v")
 	for _, pk := range [][]string{{"1 OR 1=1"}, {"01"}, {""}, {"1", "2"}, {}, {"2147483648"}, {"0x1"}} {
-		if _, err := f.source.ReadRow(t.Context(), m, pk); !isPKError(err) {
-			t.Errorf("ReadRow(%q) = %v, want a PKError", pk, err)
+		if _, err := f.source.ReadRow(t.Context(), m, pk); !isKeyError(err) {
+			t.Errorf("ReadRow(%q) = %v, want a KeyError", pk, err)
 		}
-		if _, err := f.source.ReadChunk(t.Context(), m, pk, 1); !isPKError(err) {
-			t.Errorf("ReadChunk(after %q) = %v, want a PKError", pk, err)
+	}
+	for _, place := range [][]string{{"1 OR 1=1"}, {""}, {"1", "2"}, {}, {"0x1"}, {"1'"}, {"1e3"}} {
+		if _, err := f.source.ReadChunk(t.Context(), m, place, 1); !isKeyError(err) {
+			t.Errorf("ReadChunk(after %q) = %v, want a KeyError", place, err)
 		}
 	}
 }
 
-func isPKError(err error) bool {
-	_, ok := errors.AsType[*mapping.PKError](err)
+func isKeyError(err error) bool {
+	_, ok := errors.AsType[*mapping.KeyError](err)
 	return ok
 }

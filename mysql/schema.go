@@ -39,7 +39,7 @@ func (s *Source) Columns(ctx context.Context, table string) ([]mapping.Column, e
 }
 
 func (s *Source) columns(ctx context.Context, table string) ([]mapping.Column, error) {
-	rows, err := s.pool.QueryContext(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE FROM information_schema.COLUMNS
+	rows, err := s.pool.QueryContext(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, '') FROM information_schema.COLUMNS
 		WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION LIMIT ?`, s.database, table, columnsMax)
 	if err != nil {
 		return nil, err
@@ -47,11 +47,13 @@ func (s *Source) columns(ctx context.Context, table string) ([]mapping.Column, e
 	defer rows.Close()
 	var columns []mapping.Column
 	for rows.Next() {
-		var name, columnType, nullable string
-		if err := rows.Scan(&name, &columnType, &nullable); err != nil {
+		var name, columnType, nullable, collation string
+		if err := rows.Scan(&name, &columnType, &nullable, &collation); err != nil {
 			return nil, err
 		}
-		columns = append(columns, mapping.NewColumn(name, columnType, nullable == "YES"))
+		c := mapping.NewColumn(name, columnType, nullable == "YES")
+		c.Collation = collation
+		columns = append(columns, c)
 	}
 	return columns, rows.Err()
 }

@@ -90,9 +90,9 @@ func (p *pass) example(s *suspect, v sandwich) *fsm.Difference {
 		return nil
 	}
 	p.samples++
-	d := fsm.Difference{PK: s.ref.PK, Key: p.mapping.Key(s.pk), Class: v.look.verdict.String(), Actual: show(v.actual)}
-	if w, err := p.mapping.Render(s.pk, v.row, 0); err == nil {
-		d.Expected = showValue(w.Value, w.Fields)
+	d := fsm.Difference{PK: s.ref.PK, Key: p.mapping.Keys(s.key)[v.look.at], Class: v.look.verdict.String(), Actual: show(v.actual[v.look.at])}
+	if writes, err := p.mapping.AppendWrites(nil, s.key, v.row, 0); err == nil {
+		d.Expected = showValue(writes[v.look.at].Value, writes[v.look.at].Fields)
 	}
 	return &d
 }

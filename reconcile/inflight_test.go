@@ -182,7 +182,7 @@ func (w *world) heal(n int) {
 	}
 	guarded := make([]rediscache.Guarded, n)
 	for i := range rows {
-		if guarded[i].Write, err = w.mapping.Render(rows[i].PK, &rows[i], 2); err != nil {
+		if guarded[i].Write, err = w.mapping.Render(rows[i].Key, &rows[i], 2); err != nil {
 			w.t.Fatal(err)
 		}
 		guarded[i].Token = 2

@@ -81,7 +81,7 @@ func (p *pass) judgeChunk(ctx context.Context, rows []mapping.Row) error {
 		return err
 	}
 	for len(rows) > 0 {
-		n := cut(rows)
+		n := cut(rows, p.mapping.KeyCount())
 		if err := p.judgeBatch(ctx, rows[:n]); err != nil {
 			return err
 		}
@@ -100,9 +100,11 @@ type judgment struct {
 }
 
 func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
-	keys := make([]string, len(rows))
-	for i, row := range rows {
-		keys[i] = p.mapping.Key(row.PK)
+	keys := make([]string, 0, p.mapping.KeyCount()*len(rows))
+	for i := range rows {
+		if rows[i].Key != nil {
+			keys = p.mapping.AppendKeys(keys, rows[i].Key)
+		}
 	}
 	actuals, err := p.readKeys(ctx, keys)
 	if err != nil {
@@ -111,13 +113,19 @@ func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
 	judgments := make([]judgment, len(rows))
 	var suspects []*judgment
 	for i := range rows {
-		j := &judgments[i]
-		if j.look, err = examine(p.mapping, keys[i], &rows[i], actuals[i]); err != nil {
+		j, row := &judgments[i], &rows[i]
+		if row.Key == nil { // names no key, so there is nothing to compare
+			j.look = look{verdict: mapping.Equal}
+			continue
+		}
+		n := p.mapping.KeyCount()
+		if j.look, err = examine(p.mapping, row, keys[:n], actuals[:n]); err != nil {
 			return err
 		}
+		keys, actuals = keys[n:], actuals[n:]
 		if !j.look.matches() {
-			ref := fsm.RowRef{Mapping: p.logged.Mapping, PK: mapping.EncodePK(rows[i].PK)}
-			j.suspect = &suspect{pk: rows[i].PK, ref: ref}
+			ref := fsm.RowRef{Mapping: p.logged.Mapping, PK: mapping.EncodeKey(row.Key)}
+			j.suspect = &suspect{key: row.Key, ref: ref}
 			suspects = append(suspects, j)
 		}
 	}
@@ -195,11 +203,11 @@ func (p *pass) file(rows []mapping.Row, judgments []judgment) {
 		case j.suspect == nil:
 			run.count(j.look)
 		default:
-			p.window.add(&stretch{cursor: j.suspect.ref.PK, tally: run, open: j.suspect})
+			p.window.add(&stretch{cursor: mapping.EncodeKey(rows[i].PK), tally: run, open: j.suspect})
 			run, plain = tally{}, 0
 		}
 		if i == len(rows)-1 && plain > 0 {
-			p.window.add(&stretch{cursor: mapping.EncodePK(rows[i].PK), tally: run})
+			p.window.add(&stretch{cursor: mapping.EncodeKey(rows[i].PK), tally: run})
 		}
 	}
 	p.progress.update(func(shown *Progress) { shown.Rows += uint64(len(rows)) })

@@ -13,22 +13,59 @@ import (
 	"github.com/quiescehq/quiesce/rediscache"
 )
 
-// look is what one reading of a row and of its key says. A digest without its has flag stands for a key that holds, or should hold, nothing.
+// look is what one reading of a row and of its keys says. The verdict is that of the worst key, and at says which one that is. The sums hold the digests of the keys that hold, or should hold, something.
 type look struct {
+	verdict          mapping.Verdict
+	at               int
+	expected, actual mapping.Sum
+}
+
+// matches tells whether there is nothing to repair.
+func (l look) matches() bool { return matches(l.verdict) }
+
+func matches(v mapping.Verdict) bool { return v == mapping.Equal || v == mapping.FormatOnly }
+
+// severity orders the verdicts on the keys of one row.
+var severity = map[mapping.Verdict]int{mapping.Equal: 1, mapping.FormatOnly: 2, mapping.NoTTL: 3, mapping.Missing: 4, mapping.Stale: 5, mapping.WrongType: 6}
+
+// examine judges each key of a row.
+func examine(m *mapping.Mapping, row *mapping.Row, keys []string, actuals []mapping.Actual) (look, error) {
+	all := look{verdict: mapping.Equal}
+	for i, key := range keys {
+		one, err := examineKey(m, key, row, actuals[i])
+		if err != nil {
+			return look{}, err
+		}
+		if severity[one.verdict] > severity[all.verdict] {
+			all.verdict, all.at = one.verdict, i
+		}
+		one.addTo(&all)
+	}
+	return all, nil
+}
+
+// keyLook is what one reading says of one key. A digest without its has flag stands for a key that holds, or should hold, nothing.
+type keyLook struct {
 	verdict                mapping.Verdict
 	expected, actual       [16]byte
 	hasExpected, hasActual bool
 }
 
-// matches tells whether there is nothing to repair.
-func (l look) matches() bool { return l.verdict == mapping.Equal || l.verdict == mapping.FormatOnly }
+func (k keyLook) addTo(l *look) {
+	if k.hasExpected {
+		l.expected.Add(k.expected)
+	}
+	if k.hasActual {
+		l.actual.Add(k.actual)
+	}
+}
 
-// examine judges a row twice, by comparing and by digest, and fails the pass if the two do not agree: one of them would be wrong.
-// JSON is called equal only if its bytes are, so digesting them again could say nothing new and would cost a third of the pass.
-func examine(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Actual) (look, error) {
-	l, err := verdictOf(m, row, actual)
+// examineKey judges a key twice, by comparing and by digest, and fails the pass if the two do not agree: one of them would be wrong.
+// A string is called equal only if its bytes are, so digesting them again could say nothing new and would cost a third of the pass.
+func examineKey(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Actual) (keyLook, error) {
+	l, err := verdictOf(m, key, row, actual)
 	if err != nil {
-		return look{}, err
+		return keyLook{}, err
 	}
 	if l.verdict == mapping.Equal && l.hasExpected && actual.Type == mapping.TypeString {
 		l.actual, l.hasActual = l.expected, true
@@ -36,39 +73,38 @@ func examine(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Ac
 	}
 	l.actual, l.hasActual = m.DigestActual(key, actual)
 	sameDigest := l.hasExpected == l.hasActual && (!l.hasExpected || l.expected == l.actual)
-	sameValue := l.matches() || l.verdict == mapping.NoTTL
+	sameValue := matches(l.verdict) || l.verdict == mapping.NoTTL
 	if sameDigest != sameValue {
-		return look{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", l.verdict, key)}
+		return keyLook{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", l.verdict, key)}
 	}
 	return l, nil
 }
 
-// verdictOf adds two rules to the mapping's own. A key that may expire may be absent: that is a miss, and readers go to the table. A row
-// that has no rendering must have no key: delivery removes it before it gives up.
-func verdictOf(m *mapping.Mapping, row *mapping.Row, actual mapping.Actual) (look, error) {
+// verdictOf adds a rule to the mapping's own: a row that has no rendering must have no key, for delivery removes it before it gives up. A key that may be absent and is has no digest on either side.
+func verdictOf(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Actual) (keyLook, error) {
 	absent := actual.Type == mapping.TypeNone
-	verdict, err := m.Compare(row.PK, row, actual)
+	verdict, err := m.Compare(row.Key, row, actual)
 	if errors.Is(err, mapping.ErrUnrenderable) || errors.Is(err, mapping.ErrTooLarge) {
 		if absent {
-			return look{verdict: mapping.Equal}, nil
+			return keyLook{verdict: mapping.Equal}, nil
 		}
-		return look{verdict: mapping.Stale}, nil
+		return keyLook{verdict: mapping.Stale}, nil
 	}
 	if err != nil {
-		return look{}, &failure{"internal: compare: " + err.Error()}
+		return keyLook{}, &failure{"internal: compare: " + err.Error()}
 	}
-	if absent && m.Spec().TTLMillis > 0 {
-		return look{verdict: mapping.Equal}, nil
+	l := keyLook{verdict: verdict}
+	if absent && verdict == mapping.Equal {
+		return l, nil
 	}
-	l := look{verdict: verdict}
-	if l.expected, l.hasExpected, err = m.DigestRow(row.PK, row); err != nil {
-		return look{}, &failure{"internal: digest: " + err.Error()}
+	if l.expected, l.hasExpected, err = m.DigestRow(key, row); err != nil {
+		return keyLook{}, &failure{"internal: digest: " + err.Error()}
 	}
 	return l, nil
 }
 
 func sameRow(a, b *mapping.Row) bool {
-	return slices.EqualFunc(a.Values, b.Values, func(x, y mapping.Cell) bool { return x.Null == y.Null && bytes.Equal(x.Bytes, y.Bytes) })
+	return a.Excluded == b.Excluded && slices.EqualFunc(a.Values, b.Values, func(x, y mapping.Cell) bool { return x.Null == y.Null && bytes.Equal(x.Bytes, y.Bytes) })
 }
 
 // rowBytes is the size of a row's values.
@@ -80,16 +116,16 @@ func rowBytes(row mapping.Row) int {
 	return n
 }
 
-// cut gives the number of rows, at least one, whose keys are read at once.
-func cut(rows []mapping.Row) int {
-	bytes := 0
-	for i, row := range rows[:min(len(rows), redisKeysMax)] {
-		bytes += rowBytes(row)
+// cut gives the number of rows, at least one, whose keys are read at once. Each row has the given number of keys.
+func cut(rows []mapping.Row, keys int) int {
+	bytes, most := 0, min(len(rows), max(1, redisKeysMax/keys))
+	for i, row := range rows[:most] {
+		bytes += rowBytes(row) * keys
 		if i > 0 && bytes > redisBytesMax {
 			return i
 		}
 	}
-	return min(len(rows), redisKeysMax)
+	return most
 }
 
 // readKeys reads what the cache holds under keys.
@@ -98,16 +134,24 @@ func (p *pass) readKeys(ctx context.Context, keys []string) ([]mapping.Actual, e
 	if p.mapping.Spec().Encoding == mapping.Hash {
 		kind = mapping.TypeHash
 	}
-	requests := make([]rediscache.KeyRequest, len(keys))
-	for i, key := range keys {
-		requests[i] = rediscache.KeyRequest{Key: key, Type: kind}
+	actuals := make([]mapping.Actual, 0, len(keys))
+	for part := range slices.Chunk(keys, redisKeysMax) {
+		requests := make([]rediscache.KeyRequest, len(part))
+		for i, key := range part {
+			requests[i] = rediscache.KeyRequest{Key: key, Type: kind}
+		}
+		err := p.retry(ctx, laneJudge, func() error {
+			read, err := p.target.Read(ctx, requests)
+			if err == nil {
+				actuals = append(actuals, read...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	var actuals []mapping.Actual
-	err := p.retry(ctx, laneJudge, func() (err error) {
-		actuals, err = p.target.Read(ctx, requests)
-		return err
-	})
-	return actuals, err
+	return actuals, nil
 }
 
 // sandwich is a row, its key, and the row again. The cache was read while the row was certainly the same if both readings of it are.
@@ -116,7 +160,7 @@ type sandwich struct {
 	at     uint64 // cluster time then
 	row    *mapping.Row
 	steady bool
-	actual mapping.Actual
+	actual []mapping.Actual // of its keys
 	look   look
 
 	pending          bool // an event of the row is on its way
@@ -131,9 +175,10 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]string, len(suspects))
-	for i, s := range suspects {
-		keys[i] = p.mapping.Key(s.pk)
+	n := p.mapping.KeyCount()
+	keys := make([]string, 0, n*len(suspects))
+	for _, s := range suspects {
+		keys = p.mapping.AppendKeys(keys, s.key)
 	}
 	actuals, err := p.readKeys(ctx, keys)
 	if err != nil {
@@ -146,12 +191,12 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 	out := make([]sandwich, len(suspects))
 	for i, s := range suspects {
 		first, row := before[s.ref.PK], after[s.ref.PK]
-		out[i] = sandwich{since: since, at: at, row: row, actual: actuals[i]}
+		out[i] = sandwich{since: since, at: at, row: row, actual: actuals[i*n : (i+1)*n]}
 		if row == nil {
 			continue
 		}
 		out[i].steady = first != nil && sameRow(first, row)
-		if out[i].look, err = examine(p.mapping, keys[i], row, actuals[i]); err != nil {
+		if out[i].look, err = examine(p.mapping, row, keys[i*n:(i+1)*n], out[i].actual); err != nil {
 			return nil, err
 		}
 	}
@@ -183,14 +228,14 @@ func (p *pass) askOutbox(suspects []*suspect, out []sandwich) {
 // of them: a sandwich is about one row.
 func (p *pass) readRows(ctx context.Context, suspects []*suspect) (map[string]*mapping.Row, error) {
 	var rows map[string]*mapping.Row
-	pks := make([][]string, len(suspects))
+	tuples := make([][]string, len(suspects))
 	for i, s := range suspects {
-		pks[i] = s.pk
+		tuples[i] = s.key
 	}
 	tooLarge := false
 	err := p.retry(ctx, laneJudge, func() (err error) {
-		rows, err = p.source.ReadRows(ctx, p.mapping, pks)
-		if tooLarge = errors.Is(err, mysql.ErrBatchTooLarge) && len(pks) > 1; tooLarge {
+		rows, err = p.source.ReadRows(ctx, p.mapping, tuples)
+		if tooLarge = errors.Is(err, mysql.ErrBatchTooLarge) && len(tuples) > 1; tooLarge {
 			return nil
 		}
 		return err
@@ -204,8 +249,8 @@ func (p *pass) readRows(ctx context.Context, suspects []*suspect) (map[string]*m
 		return nil, err
 	}
 	rest, err := p.readRows(ctx, suspects[half:])
-	for pk, row := range rest {
-		rows[pk] = row
+	for key, row := range rest {
+		rows[key] = row
 	}
 	return rows, err
 }

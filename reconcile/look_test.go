@@ -22,7 +22,7 @@ func (s *script) ReadRows(context.Context, *mapping.Mapping, [][]string) (map[st
 	if name == "" {
 		return nil, nil
 	}
-	return map[string]*mapping.Row{`["1"]`: {PK: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte(name)}}}}, nil
+	return map[string]*mapping.Row{`["1"]`: {Key: []string{"1"}, PK: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte(name)}}}}, nil
 }
 
 func (s *script) Read(context.Context, []rediscache.KeyRequest) ([]mapping.Actual, error) {
@@ -35,7 +35,7 @@ func lookAt(t *testing.T, s *suspect, settled uint64, names ...string) sandwich 
 	for i := range 9 { // revision 9
 		log.must(t, fsm.PutMapping{Name: "t", Spec: []byte{byte(i)}})
 	}
-	s.pk, s.ref = []string{"1"}, fsm.RowRef{Mapping: "t", PK: `["1"]`}
+	s.key, s.ref = []string{"1"}, fsm.RowRef{Mapping: "t", PK: `["1"]`}
 	acks.settled[s.ref] = settled
 	p := &pass{config: Default(), log: log, acks: acks, progress: &progress{}, mapping: compiled(t, nil), source: reads, target: reads}
 	seen, err := p.reread(t.Context(), []*suspect{s})

@@ -88,7 +88,7 @@ func startAfter(cursor string) ([]string, error) {
 	if cursor == "" {
 		return nil, nil
 	}
-	after, err := mapping.DecodePK(cursor)
+	after, err := mapping.DecodeKey(cursor)
 	if err != nil {
 		return nil, fatal(err)
 	}

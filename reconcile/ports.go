@@ -23,7 +23,7 @@ type Log interface {
 // Source is the MySQL side; [mysql.Source] is one.
 type Source interface {
 	ReadChunk(ctx context.Context, m *mapping.Mapping, after []string, limit int) ([]mapping.Row, error)
-	ReadRows(ctx context.Context, m *mapping.Mapping, pks [][]string) (map[string]*mapping.Row, error)
+	ReadRows(ctx context.Context, m *mapping.Mapping, tuples [][]string) (map[string]*mapping.Row, error)
 }
 
 // Target is the Redis side; [rediscache.Target] is one.

@@ -58,7 +58,7 @@ func fatal(err error) error {
 	if errors.Is(err, mysql.ErrTableChanged) {
 		return &failure{"table_changed: the table is not, or no longer, what the mapping was accepted with; put the mapping again"}
 	}
-	_, badKey := errors.AsType[*mapping.PKError](err)
+	_, badKey := errors.AsType[*mapping.KeyError](err)
 	if badKey || errors.Is(err, rediscache.ErrInvalid) {
 		return &failure{"internal: " + err.Error()}
 	}

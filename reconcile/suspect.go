@@ -2,18 +2,19 @@ package reconcile
 
 import (
 	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/mapping"
 )
 
 // suspect is a row that did not look right. It becomes open when a sandwich could not explain the difference, and is confirmed when a
 // later one sees the same row with a cache that still differs and nothing was on its way in between.
 type suspect struct {
-	pk  []string
+	key []string // canonical tuple
 	ref fsm.RowRef
 
 	open     bool
-	since    uint64   // revision of the state before the sandwich that opened it
-	opened   uint64   // cluster time then
-	expected [16]byte // digest of the row then
+	since    uint64      // revision of the state before the sandwich that opened it
+	opened   uint64      // cluster time then
+	expected mapping.Sum // digests of the row's keys then
 	rearms   int
 }
 

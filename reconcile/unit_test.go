@@ -39,7 +39,7 @@ func TestDigest_SwappedValuesChangeTheSumWhereXorOfCRCIsBlind(t *testing.T) {
 }
 
 func steadyDifference() sandwich {
-	return sandwich{since: 7, at: 1_000, row: &mapping.Row{}, steady: true, covered: true, look: look{verdict: mapping.Stale, expected: [16]byte{1}, hasExpected: true}}
+	return sandwich{since: 7, at: 1_000, row: &mapping.Row{}, steady: true, covered: true, look: look{verdict: mapping.Stale, expected: mapping.Sum{Count: 1, Hi: 1}}}
 }
 
 func TestSuspect_OnlyAnUnexplainedDifferenceIsOpened(t *testing.T) {
@@ -80,7 +80,7 @@ func TestSuspect_OnlyAStableDifferenceIsConfirmed(t *testing.T) {
 		"healed":                    {func(v *sandwich) { v.look.verdict = mapping.Equal }, ruledMatch},
 		"delivered since":           {func(v *sandwich) { v.touched = true }, ruledOpen},
 		"who knows what since":      {func(v *sandwich) { v.covered = false }, ruledOpen},
-		"row changed since":         {func(v *sandwich) { v.look.expected = [16]byte{2} }, ruledOpen},
+		"row changed since":         {func(v *sandwich) { v.look.expected = mapping.Sum{Count: 1, Hi: 2} }, ruledOpen},
 		"row changes while we look": {func(v *sandwich) { v.steady = false }, ruledOpen},
 	} {
 		s := &suspect{}
@@ -200,14 +200,17 @@ func TestCut_BoundsKeysAndBytesOfOneRead(t *testing.T) {
 	many := make([]mapping.Row, redisKeysMax+1)
 	for name, test := range map[string]struct {
 		rows []mapping.Row
+		keys int
 		want int
 	}{
-		"as many as may be":   {many[:redisKeysMax], redisKeysMax},
-		"one more":            {many, redisKeysMax},
-		"full to the byte":    {[]mapping.Row{row(redisBytesMax - 1), row(1), row(1)}, 2},
-		"one large row alone": {[]mapping.Row{row(2 * redisBytesMax), row(1)}, 1},
+		"as many as may be":   {many[:redisKeysMax], 1, redisKeysMax},
+		"one more":            {many, 1, redisKeysMax},
+		"three keys each":     {many, 3, redisKeysMax / 3},
+		"full to the byte":    {[]mapping.Row{row(redisBytesMax - 1), row(1), row(1)}, 1, 2},
+		"each key has bytes":  {[]mapping.Row{row(redisBytesMax - 1), row(1), row(1)}, 2, 1},
+		"one large row alone": {[]mapping.Row{row(2 * redisBytesMax), row(1)}, 1, 1},
 	} {
-		if got := cut(test.rows); got != test.want {
+		if got := cut(test.rows, test.keys); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}
@@ -232,12 +235,12 @@ func compiled(t *testing.T, change func(*mapping.Spec)) *mapping.Mapping {
 func TestExamine_RowWithoutRenderingMustHaveNoKey(t *testing.T) {
 	t.Parallel()
 	m := compiled(t, nil)
-	row := &mapping.Row{PK: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte{0xff}}}}
-	absent, err := examine(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
+	row := &mapping.Row{Key: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte{0xff}}}}
+	absent, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
 	if err != nil || absent.verdict != mapping.Equal || absent.hasExpected {
 		t.Errorf("absent: %+v, %v", absent, err)
 	}
-	present, err := examine(m, "t:1", row, mapping.Actual{Type: mapping.TypeString, Value: []byte("{}"), TTLMillis: mapping.NoExpiry})
+	present, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeString, Value: []byte("{}"), TTLMillis: mapping.NoExpiry})
 	if err != nil || present.verdict != mapping.Stale || present.hasExpected || !present.hasActual {
 		t.Errorf("present: %+v, %v", present, err)
 	}
@@ -246,8 +249,8 @@ func TestExamine_RowWithoutRenderingMustHaveNoKey(t *testing.T) {
 func TestExamine_HashOfNullsNeedsNoKey(t *testing.T) {
 	t.Parallel()
 	m := compiled(t, func(s *mapping.Spec) { s.Encoding = mapping.Hash })
-	row := &mapping.Row{PK: []string{"1"}, Values: []mapping.Cell{{Null: true}}}
-	got, err := examine(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
+	row := &mapping.Row{Key: []string{"1"}, Values: []mapping.Cell{{Null: true}}}
+	got, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
 	if err != nil || got.verdict != mapping.Equal || got.hasExpected || got.hasActual {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -15,12 +15,8 @@ type tally struct {
 func (t *tally) count(l look) {
 	t.counts.Rows++
 	*t.class(l.verdict)++
-	if l.hasExpected {
-		t.expected.Add(l.expected)
-	}
-	if l.hasActual {
-		t.actual.Add(l.actual)
-	}
+	t.expected.Merge(l.expected)
+	t.actual.Merge(l.actual)
 }
 
 func (t *tally) countHot() {

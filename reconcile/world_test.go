@@ -148,7 +148,7 @@ func (w *world) fill() {
 		after = rows[len(rows)-1].PK
 		guarded := make([]rediscache.Guarded, len(rows))
 		for i := range rows {
-			if guarded[i].Write, err = w.mapping.Render(rows[i].PK, &rows[i], 1); err != nil {
+			if guarded[i].Write, err = w.mapping.Render(rows[i].Key, &rows[i], 1); err != nil {
 				w.t.Fatal(err)
 			}
 			guarded[i].Token = 1
@@ -183,7 +183,7 @@ func (w *world) deliver(ctx context.Context) error {
 	pks := make([][]string, len(events))
 	for i, e := range events {
 		w.memory.claim(fsm.RowRef{Mapping: e.Mapping, PK: e.PK})
-		if pks[i], err = mapping.DecodePK(e.PK); err != nil {
+		if pks[i], err = mapping.DecodeKey(e.PK); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (w *world) deliverAll() {
 func (w *world) key(i int) string { return w.mapping.Key([]string{strconv.Itoa(id(i))}) }
 
 func (w *world) ref(i int) fsm.RowRef {
-	return fsm.RowRef{Mapping: "orders", PK: mapping.EncodePK([]string{strconv.Itoa(id(i))})}
+	return fsm.RowRef{Mapping: "orders", PK: mapping.EncodeKey([]string{strconv.Itoa(id(i))})}
 }
 
 func (w *world) task(change func(*Parts)) *Task {
