@@ -13,8 +13,8 @@ import (
 // waitAOFSince is the first Redis that knows WAITAOF.
 var waitAOFSince = [2]int{7, 2}
 
-// confirmMargin is what of the caller's time is left to bring the answer back.
-const confirmMargin = 50 * time.Millisecond
+// Of the caller's time so much is for waiting; the rest is left to bring the answer back.
+const confirmShare, confirmWhole = 3, 4
 
 // possible tells why this server can never confirm what the configuration asks for.
 func (c Confirm) possible(s Server) error {
@@ -40,15 +40,15 @@ func atLeast(version string, least [2]int) bool {
 	return err == nil && err2 == nil && (major > least[0] || major == least[0] && minor >= least[1])
 }
 
-// queue puts the question behind the writes, on their own connection: the server answers for what came in over the connection that asks, so
-// another one of the pool would be told at once that nothing is missing.
+// queue puts the question behind the writes, on their own connection: the server answers for what it had written when it last served the
+// connection that asks, so another one of the pool may be told at once that nothing is missing.
 func (c Confirm) queue(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
 	if !c.wanted() {
 		return nil
 	}
 	wait := c.Timeout
 	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline)-confirmMargin)
+		wait = min(wait, time.Until(deadline)*confirmShare/confirmWhole)
 	}
 	millis := max(wait.Milliseconds(), 1) // 0 would be for ever
 	cmd := redis.NewCmd(ctx, "wait", c.Replicas, millis)

@@ -152,7 +152,7 @@ func TestApply_ConcurrentWorkersNeverLeaveAStaleValue(t *testing.T) {
 // which refuses every write under way, its own included.
 func deliver(ctx context.Context, target *Target, key string, token uint64, alsoInvalidate bool, read func() string) error {
 	for {
-		batch, err := target.Begin(ctx, nil)
+		batch, err := target.Begin(ctx, []string{key})
 		if err != nil {
 			return err
 		}

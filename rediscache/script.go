@@ -27,7 +27,7 @@ func newScript(source string) script {
 // removal passes in spite of missing memory, which is what one wants of it. That is also why a key of a foreign type, which an op with the
 // suffix replaces, is first overwritten by an empty string.
 //
-// With touch, a write that is superseded renews the guard's TTL. That has the server's answer to WAIT, which speaks of this connection's own
+// With touch, a write that is superseded renews the guard's TTL. That has the server's answer to WAIT, which may speak of this connection's own
 // changes, cover the older change that superseded it.
 const applySource = `
 local call = redis.call

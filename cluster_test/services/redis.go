@@ -23,6 +23,9 @@ import (
 const (
 	redisWaitTimeout = 30 * time.Second
 	redisPoll        = 10 * time.Millisecond
+
+	// clusterNodeTimeout is in milliseconds. Nodes tell each other news within half of it.
+	clusterNodeTimeout = "5000"
 )
 
 // RedisServer is one Redis process that one test owns. Its address and folder stay the same across stops and starts. Its methods end the test when
@@ -255,8 +258,8 @@ func (s *SentinelSet) Failover() {
 // ClusterSlots is the number of slots of a Redis Cluster.
 const ClusterSlots = 16384
 
-// RedisCluster is a Redis Cluster of three primaries with a third of the slots and one replica each. It starts no failover by itself within a
-// test's time.
+// RedisCluster is a Redis Cluster of three primaries with a third of the slots and one replica each. It starts no failover by itself, and goes on
+// without a primary that is dead.
 type RedisCluster struct {
 	Addrs     []string // of the first primaries
 	Primaries []*RedisServer
@@ -273,7 +276,8 @@ func OwnCluster(t testing.TB, options ...string) *RedisCluster {
 	buses := map[*RedisServer]string{}
 	for range 6 {
 		bus := portOf(harness.FreeAddr(t))
-		s := newRedis(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "20000", "--cluster-port", bus}, options...))
+		s := newRedis(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", clusterNodeTimeout,
+			"--cluster-replica-no-failover", "yes", "--cluster-require-full-coverage", "no", "--cluster-port", bus}, options...))
 		s.launch()
 		all, buses[s] = append(all, s), bus
 	}
