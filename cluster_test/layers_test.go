@@ -62,6 +62,7 @@ var house = map[string]room{
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
 	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"alert":               {own: []string{"fsm"}, outside: []string{errgroup}},
 	"relay":               {own: []string{"fsm", "mysql"}, outside: []string{errgroup}},
 	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
 	"client/ginquiesce":   {own: []string{"client"}, outside: []string{gin}},
@@ -71,7 +72,7 @@ var house = map[string]room{
 	"client/redisquiesce": {own: []string{"client", "client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
 
 	// Layer 3.
-	"cmd/node": {own: []string{"api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
+	"cmd/node": {own: []string{"alert", "api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
 	"cmd/quiesce/guard":        {outside: []string{unix}},
 	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},

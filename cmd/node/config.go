@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/quiescehq/quiesce/alert"
 	"github.com/quiescehq/quiesce/drain"
 	"github.com/quiescehq/quiesce/rediscache"
 	"github.com/quiescehq/quiesce/replica"
@@ -48,6 +49,8 @@ type Config struct {
 
 	Sources map[string]SourceConfig `yaml:"sources"`
 	Targets map[string]TargetConfig `yaml:"targets"`
+
+	Webhooks []WebhookConfig `yaml:"webhooks"`
 
 	Dev bool `yaml:"-"`
 }
@@ -99,6 +102,22 @@ func (t TargetConfig) where() string {
 	}
 	addrs := slices.Sorted(slices.Values(t.Addrs))
 	return fmt.Sprintf("%s://%s/%s/%d", t.Kind, strings.Join(addrs, ","), t.MasterName, t.DB)
+}
+
+// WebhookConfig is who is told when a mapping needs somebody. See package alert.
+type WebhookConfig struct {
+	URL    string        `yaml:"url"`
+	Kinds  []alert.Kind  `yaml:"kinds"`
+	Lag    time.Duration `yaml:"lag"`
+	Secret string        `yaml:"secret"`
+}
+
+func (c *Config) alerts() alert.Config {
+	hooks := make([]alert.Hook, 0, len(c.Webhooks))
+	for _, w := range c.Webhooks {
+		hooks = append(hooks, alert.Hook{URL: w.URL, Kinds: w.Kinds, Lag: w.Lag, Secret: w.Secret})
+	}
+	return alert.Default(hooks...)
 }
 
 func defaults() Config {
@@ -294,6 +313,9 @@ func (c *Config) validate() error {
 		} else if err := t.redis(name).Validate(); err != nil {
 			fault("%s", withoutPrefix(err, rediscache.ErrConfig))
 		}
+	}
+	if err := c.alerts().Validate(); err != nil {
+		fault("webhooks: %s", withoutPrefix(err, alert.ErrConfig))
 	}
 	if len(faults) > 0 {
 		return usageError{errors.Join(faults...)}

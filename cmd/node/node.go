@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quiescehq/quiesce/alert"
 	"github.com/quiescehq/quiesce/drain"
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/httpapi"
@@ -101,7 +102,11 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	n.tasks = []replica.Task{delivery, passes, ending, relays}
+	alerts, err := alert.New(n.cfg.alerts(), log, n.cfg.NodeID, n.log)
+	if err != nil {
+		return err
+	}
+	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts}
 	n.edge, err = httpapi.New(httpapi.Config{
 		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: edgeMappings,
 		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays},
