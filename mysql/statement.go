@@ -66,11 +66,11 @@ func selectRows(m *mapping.Mapping, tuples [][]string) string {
 	for i, tuple := range tuples {
 		b.WriteString(separator(i, ", ", ""))
 		if len(tuple) == 1 {
-			b.WriteString(literal(keys[0], tuple[0]))
+			b.WriteString(valueLiteral(keys[0], tuple[0]))
 			continue
 		}
 		for j, text := range tuple {
-			b.WriteString(separator(j, ", ", "(") + literal(keys[j], text))
+			b.WriteString(separator(j, ", ", "(") + valueLiteral(keys[j], text))
 		}
 		b.WriteString(")")
 	}
@@ -140,18 +140,18 @@ func condition(where []mapping.Predicate, table string) string {
 			continue
 		case mapping.WhereIn:
 			for j, text := range p.Values {
-				b.WriteString(separator(j, ", ", " IN (") + literal(p.Column, text))
+				b.WriteString(separator(j, ", ", " IN (") + valueLiteral(p.Column, text))
 			}
 			b.WriteString(")")
 			continue
 		}
-		b.WriteString(" " + p.Op + " " + literal(p.Column, p.Values[0]))
+		b.WriteString(" " + p.Op + " " + valueLiteral(p.Column, p.Values[0]))
 	}
 	return b.String() + ") IS TRUE"
 }
 
-// literal writes a checked value of a column. Text and bytes are written in hexadecimal, and everything else has an alphabet without quotes.
-func literal(c mapping.Column, text string) string {
+// valueLiteral writes a checked value of a column. Text and bytes are written in hexadecimal, and everything else has an alphabet without quotes.
+func valueLiteral(c mapping.Column, text string) string {
 	switch c.Kind {
 	case mapping.KindInteger, mapping.KindDecimal, mapping.KindBit, mapping.KindYear:
 		return text
@@ -198,7 +198,7 @@ func placeLiteral(c mapping.Column, text string) string {
 	case c.Kind == mapping.KindText && plain(c):
 		return "'" + text + "'"
 	}
-	return literal(c, text)
+	return valueLiteral(c, text)
 }
 
 func plain(c mapping.Column) bool {
