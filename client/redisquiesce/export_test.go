@@ -9,3 +9,6 @@ func (c *Cache) Waiters(key string) int {
 	}
 	return 0
 }
+
+// CacheGuard names the guard of a key of a Cache.
+func CacheGuard(prefix, key string) (string, error) { return guardOf(prefix, key) }
