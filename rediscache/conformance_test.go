@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -470,12 +469,10 @@ func conformIdentity(t *testing.T, w *world) {
 func conformBraces(t *testing.T, w *world) {
 	target := w.open(t, nil)
 	var writes []Guarded
-	for _, name := range []string{"{user:1}:profile", "{user:2}:profile", "x{tag}y{other}z", "plain"} {
+	for _, name := range []string{"{user:1}:profile", "{user:2}:profile", "x{tag}y{other}z", "plain", "a}b", "a{}b", "open{", "}{", "{}{tag}"} {
 		key := keyOf(t, name)
 		write := set(key, 1, key)
-		if strings.Contains(key, "{") {
-			write.Write.Guard = "qg::" + key
-		}
+		write.Write.Guard = mapping.GuardKey("qg:", key)
 		writes = append(writes, write)
 	}
 	expectAll(t, apply(t, begin(t, target), writes...), OutcomeApplied)
