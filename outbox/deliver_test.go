@@ -96,6 +96,154 @@ func TestDelivery_HashHoldsTheColumnsAndKeepsForeignFields(t *testing.T) {
 	}
 }
 
+// exists tells whether Redis has the key.
+func (w *world) exists(t testing.TB, key string) bool {
+	t.Helper()
+	return w.redis(t, "EXISTS "+key) == ":1"
+}
+
+// keys is a mapping of the table by a key that is not its primary key, with two data keys.
+func (w *world) keys() mapping.Spec {
+	spec := w.spec()
+	spec.KeyColumns, spec.Key, spec.Keys = []string{"v"}, "", []string{w.prefix + "name:{v}", w.prefix + "{{all}}:{v}"}
+	return spec
+}
+
+func (w *world) putKeys(t testing.TB, change func(*mapping.Spec)) {
+	t.Helper()
+	w.exec(t, "ALTER TABLE items MODIFY v VARCHAR(100) COLLATE utf8mb4_bin NOT NULL, ADD UNIQUE (v)")
+	spec := w.keys()
+	if change != nil {
+		change(&spec)
+	}
+	w.putMapping(t, mappingName, spec)
+}
+
+func named(text string) fsm.RowRef {
+	return fsm.RowRef{Mapping: mappingName, PK: mapping.EncodeKey([]string{text})}
+}
+
+func TestDelivery_EachKeyOfAnEventIsWrittenAndAnOldKeyIsCleared(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.putKeys(t, nil)
+	w.write(t, 1, "anna")
+	lead(t, w.task(t))
+	w.enqueue(t, named("anna"))
+	w.drained(t)
+	both := func(name string) string {
+		return w.redis(t, "EXISTS "+w.prefix+"name:"+name+" "+w.prefix+"{all}:"+name)
+	}
+	if got := both("anna"); got != ":2" {
+		t.Errorf("EXISTS answers %s, want both keys", got)
+	}
+	w.write(t, 1, "berta")
+	w.enqueue(t, named("anna"), named("berta"))
+	w.drained(t)
+	if old, now := both("anna"), both("berta"); old != ":0" || now != ":2" {
+		t.Errorf("old key %s, new key %s", old, now)
+	}
+}
+
+// The second key is in the way: the first one must not keep what was written, and both go.
+func TestDelivery_EventSettlesOnlyWhenAllItsKeysAreWritten(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.putKeys(t, nil)
+	w.write(t, 1, "anna")
+	w.redis(t, "RPUSH "+w.prefix+"{all}:anna x")
+	lead(t, w.task(t))
+	w.enqueue(t, named("anna"))
+	w.drained(t)
+	if letter, ok := w.log.letter(named("anna")); !ok || letter.Failure != outbox.ClassWrongType {
+		t.Errorf("dead letter %+v (%v), want class %s", letter, ok, outbox.ClassWrongType)
+	}
+	if w.exists(t, w.prefix+"name:anna") || w.exists(t, w.prefix+"{all}:anna") {
+		t.Error("a key of a dead letter is still there")
+	}
+}
+
+func TestDelivery_WrongTypeIsReplacedWhereTheMappingSaysSo(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.putKeys(t, func(s *mapping.Spec) { s.OnWrongType = mapping.WrongTypeReplace })
+	w.write(t, 1, "anna")
+	w.redis(t, "RPUSH "+w.prefix+"{all}:anna x")
+	lead(t, w.task(t))
+	w.enqueue(t, named("anna"))
+	w.drained(t)
+	if w.log.dead(mappingName) != 0 || w.redis(t, "TYPE "+w.prefix+"{all}:anna") != "+string" {
+		t.Errorf("%d dead letters, type %s", w.log.dead(mappingName), w.redis(t, "TYPE "+w.prefix+"{all}:anna"))
+	}
+}
+
+func TestDelivery_RowThatWhereLeavesOutIsMissing(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	hidden := mapping.Literal("hidden")
+	w.putKeys(t, func(s *mapping.Spec) {
+		s.KeyColumns, s.Keys, s.Key = nil, nil, w.prefix+"item:{id}"
+		s.Where = []mapping.Condition{{Column: "v", Op: "!=", Value: &hidden}}
+		s.NegativeTTLMillis = 600_000
+	})
+	w.write(t, 1, "seen")
+	lead(t, w.task(t))
+	w.enqueue(t, row(1))
+	w.drained(t)
+	if got := w.cached(t, 1); got != value(1, "seen", 1) {
+		t.Errorf("cached %q", got)
+	}
+	w.write(t, 1, "hidden")
+	w.enqueue(t, row(1))
+	w.drained(t)
+	if got := w.cached(t, 1); got != "null" {
+		t.Errorf("cached %q, want what stands for a missing row", got)
+	}
+}
+
+func TestDelivery_IfPresentWritesNoKeyThatReadersDoNotHave(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	spec := w.spec()
+	spec.Mode = mapping.WriteIfPresent
+	w.putMapping(t, mappingName, spec)
+	w.fill(t, 2)
+	w.redis(t, "SET "+w.key(2)+" filled")
+	lead(t, w.task(t))
+	w.enqueueAll(t, 2)
+	w.drained(t)
+	if w.exists(t, w.key(1)) || w.cached(t, 2) != value(2, "value 2", 1) || w.guardToken(t, 1) == 0 {
+		t.Errorf("key 1 exists: %t with guard %d; key 2 holds %q", w.exists(t, w.key(1)), w.guardToken(t, 1), w.cached(t, 2))
+	}
+}
+
+// Eight keys an event, and more events than one call of the target takes keys.
+func TestDelivery_ManyKeysOfManyEvents(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	const count = 600
+	spec := w.spec()
+	spec.Key = ""
+	for i := range 8 {
+		spec.Keys = append(spec.Keys, fmt.Sprintf("%sk%d:{id}", w.prefix, i))
+	}
+	w.putMapping(t, mappingName, spec)
+	w.fill(t, count)
+	lead(t, w.task(t))
+	w.enqueueAll(t, count)
+	w.drained(t)
+	if dead := w.log.dead(mappingName); dead != 0 {
+		t.Errorf("%d dead letters", dead)
+	}
+	for id := 1; id <= count; id += 37 {
+		for i := range 8 {
+			if key := fmt.Sprintf("%sk%d:%d", w.prefix, i, id); !w.exists(t, key) {
+				t.Fatalf("%s is not there", key)
+			}
+		}
+	}
+}
+
 // storm lets several applications update few rows, each enqueueing after its commit, and waits for the outbox to be empty.
 func storm(t *testing.T, w *world, rowsCount, writers, updates int) {
 	t.Helper()

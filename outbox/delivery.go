@@ -26,8 +26,8 @@ type delivery struct {
 // item is one event on its way.
 type item struct {
 	event *fsm.Event
-	pk    []string
-	write mapping.Write
+	tuple []string // of the mapping's key columns
+	keys  []string // that it renders
 	state itemState
 	fault *fault // when the state is itemFailed or itemDead
 }
@@ -63,9 +63,12 @@ func (d *delivery) prepare() {
 	for i := range d.events {
 		it := &d.items[i]
 		it.event = &d.events[i]
-		pk, err := mapping.DecodePK(it.event.PK)
+		tuple, err := mapping.DecodeKey(it.event.PK)
 		if err == nil {
-			err = d.rule.mapping.CheckPK(pk)
+			err = d.rule.mapping.CheckTuple(tuple)
+		}
+		if err == nil {
+			it.tuple, it.keys = tuple, d.rule.mapping.Keys(tuple)
 		}
 		switch {
 		case err != nil:
@@ -73,7 +76,6 @@ func (d *delivery) prepare() {
 		case it.event.Token < d.rule.revision:
 			it.state = itemRenewed
 		}
-		it.pk = pk
 	}
 }
 
@@ -114,7 +116,7 @@ func (d *delivery) open() []*item {
 
 // round is begin, read, render, apply. again says that some rows were invalidated after the begin; ok is false when the batch is over.
 func (d *delivery) round(ctx context.Context, open []*item) (again, ok bool) {
-	batch, err := d.begin(ctx)
+	batch, err := d.begin(ctx, open)
 	if err != nil {
 		return false, d.blameTarget(ctx, open, err)
 	}
@@ -137,11 +139,15 @@ func (d *delivery) round(ctx context.Context, open []*item) (again, ok bool) {
 	return again, true
 }
 
-func (d *delivery) begin(ctx context.Context) (Batch, error) {
+func (d *delivery) begin(ctx context.Context, items []*item) (Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
 	defer cancel()
+	keys := make([]string, 0, len(items)*d.rule.mapping.KeyCount())
+	for _, it := range items {
+		keys = append(keys, it.keys...)
+	}
 	d.targetAsked = true
-	return d.rule.target.Begin(ctx, nil)
+	return d.rule.target.Begin(ctx, keys)
 }
 
 // read answers no rows at all for a mapping that reads none.
@@ -151,12 +157,12 @@ func (d *delivery) read(ctx context.Context, open []*item) (rows map[string]*map
 	}
 	callCtx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
 	defer cancel()
-	pks := make([][]string, len(open))
+	tuples := make([][]string, len(open))
 	for i, it := range open {
-		pks[i] = it.pk
+		tuples[i] = it.tuple
 	}
 	d.sourceAsked = true
-	rows, err := d.rule.source.ReadRows(callCtx, d.rule.mapping, pks)
+	rows, err := d.rule.source.ReadRows(callCtx, d.rule.mapping, tuples)
 	switch {
 	case err == nil:
 		return rows, true
@@ -182,28 +188,32 @@ func (d *delivery) tooMuch(open []*item, alone *fault) {
 	}
 }
 
-// render gives the writes and, in the same order, the items they are for.
+// render gives the items that can be written and, in the same order, their writes: one for each key of an item, side by side.
 func (d *delivery) render(open []*item, rows map[string]*mapping.Row) ([]*item, []rediscache.Guarded) {
+	keys := d.rule.mapping.KeyCount()
 	rendered := make([]*item, 0, len(open))
-	writes := make([]rediscache.Guarded, 0, len(open))
+	guarded := make([]rediscache.Guarded, 0, len(open)*keys)
+	writes := make([]mapping.Write, 0, keys)
 	for _, it := range open {
-		write, err := d.rule.mapping.Render(it.pk, rows[it.event.PK], it.event.Token)
-		if err != nil {
+		var err error
+		if writes, err = d.rule.mapping.AppendWrites(writes[:0], it.tuple, rows[it.event.PK], it.event.Token); err != nil {
 			it.bury(renderFault(err))
 			continue
 		}
 		rendered = append(rendered, it)
-		writes = append(writes, rediscache.Guarded{Token: it.event.Token, Write: write})
+		for _, write := range writes {
+			guarded = append(guarded, rediscache.Guarded{Token: it.event.Token, Write: write})
+		}
 	}
-	return rendered, writes
+	return rendered, guarded
 }
 
-// take notes the outcomes that were read. An unknown one leaves its row open.
+// take notes the outcomes that were read. An item whose keys are not all written stays open, and all its keys are written again: those that were have its token, and answer so.
 func (d *delivery) take(rendered []*item, outcomes []rediscache.Outcome) (again bool) {
+	keys := d.rule.mapping.KeyCount()
 	var late []*item
-	for i, outcome := range outcomes {
-		it := rendered[i]
-		switch outcome {
+	for i, it := range rendered {
+		switch worst(outcomes[i*keys : (i+1)*keys]) {
 		case rediscache.OutcomeApplied:
 			it.state = itemApplied
 		case rediscache.OutcomeSuperseded:
@@ -221,6 +231,22 @@ func (d *delivery) take(rendered []*item, outcomes []rediscache.Outcome) (again 
 		return false
 	}
 	return again
+}
+
+// outcomeRanks order the outcomes of one item's keys. What can never be written comes first, then what is not known, then what asks for another round; an item is superseded only if all its keys are.
+var outcomeRanks = map[rediscache.Outcome]int{
+	rediscache.OutcomeWrongType: 6, rediscache.OutcomeUnknown: 5, rediscache.OutcomeUnconfirmed: 4, rediscache.OutcomeTooLate: 3,
+	rediscache.OutcomeBeganBeforeInvalidate: 2, rediscache.OutcomeApplied: 1, rediscache.OutcomeSuperseded: 0,
+}
+
+func worst(outcomes []rediscache.Outcome) rediscache.Outcome {
+	out := outcomes[0]
+	for _, o := range outcomes[1:] {
+		if outcomeRanks[o] > outcomeRanks[out] {
+			out = o
+		}
+	}
+	return out
 }
 
 // blameTarget and blameSource note a fault of a place and postpone the rows; they answer false, for the batch is over. When the run itself ended, nobody is to blame.
@@ -261,7 +287,7 @@ func (d *delivery) makeSafe(ctx context.Context) {
 	if len(pairs) == 0 {
 		return
 	}
-	err := d.invalidate(ctx, pairs)
+	err := d.invalidate(ctx, doomed, pairs)
 	if err == nil || runEnded(ctx) {
 		return
 	}
@@ -281,15 +307,16 @@ func (d *delivery) doomed() (doomed []*item, pairs []rediscache.KeyPair) {
 		if it.state != itemDead || it.fault.class == ClassKeyInvalid {
 			continue
 		}
-		key := d.rule.mapping.Key(it.pk)
 		doomed = append(doomed, it)
-		pairs = append(pairs, rediscache.KeyPair{Key: key, Guard: mapping.Guard(key)})
+		for _, key := range it.keys {
+			pairs = append(pairs, rediscache.KeyPair{Key: key, Guard: d.rule.mapping.Guard(key)})
+		}
 	}
 	return doomed, pairs
 }
 
-func (d *delivery) invalidate(ctx context.Context, pairs []rediscache.KeyPair) error {
-	batch, err := d.begin(ctx)
+func (d *delivery) invalidate(ctx context.Context, doomed []*item, pairs []rediscache.KeyPair) error {
+	batch, err := d.begin(ctx, doomed)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,9 @@
 //   - Only an outcome that was read settles an event, only up to the token it was delivered under, and only under the mapping revision it was rendered by.
 //   - A token that is older than its mapping's revision may have been written by the rule before, and Redis would call the new rendering superseded. Such an event is not
 //     delivered but gets a new token, by being enqueued again.
-//   - An event is buried only after its key was removed and fenced. While the target cannot be reached it stays pending.
+//   - An event settles when all its keys are written or superseded, under one token. Until then all of them are written again; the guards of those that were answer so.
+//     (TestDelivery_EventSettlesOnlyWhenAllItsKeysAreWritten)
+//   - An event is buried only after its keys were removed and fenced. While the target cannot be reached it stays pending.
 //   - A fault of a source or target spends no attempt of any event.
 //
 // # Ownership

@@ -11,12 +11,13 @@ import (
 
 // Classes of failure, as events, dead letters and breakers show them.
 const (
-	ClassTargetDown       = "target_down"
-	ClassTargetNotPrimary = "target_not_primary"
-	ClassTargetBusy       = "target_busy"
-	ClassTargetFull       = "target_full"
-	ClassTargetDenied     = "target_denied"
-	ClassTargetUnexpected = "target_unexpected"
+	ClassTargetDown        = "target_down"
+	ClassTargetNotPrimary  = "target_not_primary"
+	ClassTargetBusy        = "target_busy"
+	ClassTargetFull        = "target_full"
+	ClassTargetDenied      = "target_denied"
+	ClassTargetUnconfirmed = "target_unconfirmed"
+	ClassTargetUnexpected  = "target_unexpected"
 
 	ClassSourceDown       = "source_down"
 	ClassSourceNotPrimary = "source_not_primary"
@@ -70,6 +71,7 @@ var (
 		{rediscache.ErrSnooze, fault{class: ClassTargetBusy, detail: "the target cannot serve now"}},
 		{rediscache.ErrOutOfMemory, fault{class: ClassTargetFull, detail: "the target is out of memory"}},
 		{rediscache.ErrDenied, fault{class: ClassTargetDenied, detail: "the target refuses this node's account"}},
+		{rediscache.ErrUnconfirmed, fault{class: ClassTargetUnconfirmed, detail: "too few of the target's servers confirmed the write"}},
 		{nil, fault{class: ClassTargetUnexpected, detail: "the target gave an answer that has no class", suspect: true}},
 	}
 	sourceFaults = []struct {

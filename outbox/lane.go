@@ -23,6 +23,8 @@ const (
 	laneRowsStart = 100
 	batchFast     = 250 * time.Millisecond
 	batchSlow     = time.Second
+
+	batchKeysMax = 1_000 // of one call of rediscache
 )
 
 // rule is one revision of a mapping, ready for use. It is immutable.
@@ -76,6 +78,8 @@ func (r *run) adopt(record fsm.Mapping) {
 		r.logger.Error("mapping does not compile, its events stay pending", "mapping", record.Name, "revision", record.Revision, "error", err)
 		return
 	}
+	l.rowsMax = min(r.cfg.BatchRowsMax, batchKeysMax/compiled.KeyCount())
+	l.rows = min(l.rows, l.rowsMax)
 	next := &rule{name: record.Name, revision: record.Revision, mapping: compiled, target: r.sites.Targets[record.Target]}
 	l.source = nil
 	if compiled.NeedsRow() {

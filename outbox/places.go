@@ -22,8 +22,8 @@ type Log interface {
 
 // Source reads rows with the primary's proof. [mysql.Source] is one.
 type Source interface {
-	// ReadRows answers by [mapping.EncodePK]; a key without an entry surely has no row. An error leaves all of them unknown.
-	ReadRows(ctx context.Context, m *mapping.Mapping, pks [][]string) (map[string]*mapping.Row, error)
+	// ReadRows answers by [mapping.EncodeKey]; a tuple without an entry surely has no row. An error leaves all of them unknown.
+	ReadRows(ctx context.Context, m *mapping.Mapping, tuples [][]string) (map[string]*mapping.Row, error)
 }
 
 // Target is one Redis server.

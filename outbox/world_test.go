@@ -130,7 +130,7 @@ func (w *world) write(t testing.TB, id int, v string) {
 }
 
 func row(id int) fsm.RowRef {
-	return fsm.RowRef{Mapping: mappingName, PK: mapping.EncodePK([]string{strconv.Itoa(id)})}
+	return fsm.RowRef{Mapping: mappingName, PK: mapping.EncodeKey([]string{strconv.Itoa(id)})}
 }
 
 func rows(from, to int) []fsm.RowRef {
@@ -215,7 +215,7 @@ func (w *world) drained(t testing.TB) {
 }
 
 func (w *world) key(id int) string   { return fmt.Sprintf("%sitem:%d", w.prefix, id) }
-func (w *world) guard(id int) string { return mapping.Guard(w.key(id)) }
+func (w *world) guard(id int) string { return mapping.GuardKey("qg:", w.key(id)) }
 
 // cached is the key's value, empty when there is none.
 func (w *world) cached(t testing.TB, id int) string {
