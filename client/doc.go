@@ -49,7 +49,10 @@
 //
 //	tokens, err := app.Enqueue(ctx, "orders", id) // after the commit
 //
-// If it fails, remove the key from the cache yourself and enqueue again later: examples/orders shows how.
+// That is the plain call. [App.Sync] also keeps what could not be told, sends it again and holds the phase flush for it, and removes keys from the
+// cache first. What is lost with both is the moment between the commit and the call. Two ways close it: [App.EnqueueTx] writes the events into a
+// table of the same transaction, which the coordinator empties; [App.InTx] announces them before the transaction begins. [Client.WaitEvent]
+// waits until an event has reached the cache.
 //
 // # Invariants
 //
@@ -74,6 +77,12 @@
 //   - A drain that the platform's signal asked for, or has hurried, is never undone. (TestUndo_NeverHappensToOneThatItsPlatformKills)
 //   - An undo renews what has ended and nothing else. (TestUndo_WhatTheDrainEndedBeginsAnewAndTheRestIsNotDisturbed,
 //     TestUndo_InTheQueueDisturbsNothing)
+//   - A change that a Sync has taken is sent until it is accepted, refused for good and logged, or reported as left over; one that was committed
+//     again while it was on its way is sent again. (TestSync_WhatIsNotTakenIsInvalidatedCountedAndSentAgain,
+//     TestSync_WhatIsLeftAfterTheFlushIsReported, TestSync_WhatWasCommittedAgainIsSentAgain, TestSync_OneRefusedEventIsNotTheOthers)
+//   - A prepared transaction that did not commit is canceled, and one of which that is not known is left to the coordinator.
+//     (TestInTx_WhatDoesNotCommitIsCanceled, TestInTx_ACommitWithoutAnAnswerIsLeftToTheCoordinator)
+//   - No transaction waits for a nudge. (TestEnqueueTx_OthersNudgeByHandAndWithoutHarm)
 //   - An answer that was overtaken by what the instance has said since changes nothing. (TestNews_AnAnswerThatWasOvertakenIsNotHeeded)
 //
 // # Ownership
@@ -101,8 +110,8 @@
 // # Limits
 //
 // 1,000 sequence numbers outstanding, 256 operations or some 256 KiB a batch, 100,000 operations and 100,000 events waiting to be sent,
-// 1,000 events a request, 1,000 sessions a keepalive, 4 MiB an answer, 16 counters a report, 256 tasks, 1,000 pieces of background work,
-// 1,000 rows and 16 notes left over.
+// 1,000 events a request, 100,000 rows in a Sync, 10,000 events in one EnqueueTx, 1,000 sessions a keepalive, 4 MiB an answer, 16 counters
+// a report, 256 tasks, 1,000 pieces of background work, 1,000 rows and 16 notes left over.
 //
 // # Not here
 //

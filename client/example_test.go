@@ -272,3 +272,29 @@ func ExampleFailOnDeadlock() {
 	}
 	_ = take
 }
+
+// Rows that change together with their events, whatever becomes of the process or of the coordinator.
+func ExampleClient_EnqueueTx() {
+	pay := func(ctx context.Context, app *client.App, db *client.DB, id int64) error {
+		return db.Tx(ctx, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, "UPDATE orders SET paid = 1 WHERE id = ?", id); err != nil {
+				return err
+			}
+			_, err := app.EnqueueTx(ctx, tx, "main", client.Change{Mapping: "orders", PK: id})
+			return err
+		})
+	}
+	_ = pay
+}
+
+// The same without a row in an outbox table: the coordinator knows of the events before the transaction begins.
+func ExampleApp_InTx() {
+	pay := func(ctx context.Context, app *client.App, db *client.DB, id int64) error {
+		_, err := app.InTx(ctx, db, []client.Change{{Mapping: "orders", PK: id}}, func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE orders SET paid = 1 WHERE id = ?", id)
+			return err
+		})
+		return err
+	}
+	_ = pay
+}

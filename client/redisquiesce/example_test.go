@@ -2,7 +2,9 @@ package redisquiesce_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -41,4 +43,60 @@ func Example() {
 		return err
 	}
 	_ = refresh
+}
+
+// Read through the cache; after a commit remove what changed, and let the coordinator see to the rest.
+func ExampleCache() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer rdb.Close()
+	setUp := func(app *client.App, db *sql.DB) error {
+		cache, err := redisquiesce.NewCache(rdb, redisquiesce.Negative("null", 5*time.Second))
+		if err != nil {
+			return err
+		}
+		changes := app.Sync(cache)
+
+		read := func(ctx context.Context, key, id string) ([]byte, error) {
+			return cache.Fetch(ctx, key, 10*time.Minute, func(ctx context.Context) (value []byte, err error) {
+				err = db.QueryRowContext(ctx, "SELECT JSON_OBJECT('id', id, 'total', total) FROM orders WHERE id = ?", id).Scan(&value)
+				if errors.Is(err, sql.ErrNoRows) {
+					return nil, redisquiesce.ErrNotFound
+				}
+				return value, err
+			})
+		}
+		write := func(ctx context.Context, key, id string, total int) error {
+			if _, err := db.ExecContext(ctx, "UPDATE orders SET total = ? WHERE id = ?", total, id); err != nil {
+				return err
+			}
+			_, err := changes.Enqueue(ctx, client.Change{Mapping: "orders", PK: id, CacheKeys: []string{key}})
+			if errors.Is(err, client.ErrKept) { // committed, out of the cache, and told later
+				return nil
+			}
+			return err
+		}
+		_, _ = read, write
+		return nil
+	}
+	_ = setUp
+}
+
+// In the middle of the move from SET NX to locks with tokens, both are held: the older first.
+func ExampleOwnerLock() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer rdb.Close()
+	work := func(ctx context.Context, session *client.Session, do func(ctx context.Context, token uint64) error) error {
+		old, err := redisquiesce.TakeOwnerLock(ctx, rdb, "lock:report", 10*time.Second)
+		if err != nil {
+			return err
+		}
+		defer old.Release(context.WithoutCancel(ctx))
+		lock, err := session.Lock(ctx, "report")
+		if err != nil {
+			return err
+		}
+		defer lock.Unlock(context.WithoutCancel(ctx))
+		return do(old.Context(lock.Context(ctx)), lock.Token())
+	}
+	_ = work
 }

@@ -52,10 +52,8 @@ type OwnerLock struct {
 	owner  string
 	ttl    time.Duration
 
-	done   chan struct{}
-	once   sync.Once
-	cause  error // why done is closed
-	stop   context.CancelFunc
+	held   context.Context // until the lock is lost or released
+	lose   context.CancelCauseFunc
 	joined sync.WaitGroup
 }
 
@@ -68,7 +66,7 @@ func TryOwnerLock(ctx context.Context, client redis.UniversalClient, key string,
 	if ttl < OwnerLockTTLMin || ttl > math.MaxInt32*time.Millisecond {
 		return nil, fmt.Errorf("owner lock %q: %w: a ttl of %s", key, ErrValue, ttl)
 	}
-	l := &OwnerLock{client: client, key: key, owner: rand.Text(), ttl: ttl, done: make(chan struct{})}
+	l := &OwnerLock{client: client, key: key, owner: rand.Text(), ttl: ttl}
 	sent := time.Now()
 	taken, err := own.Run(ctx, client, []string{key}, l.owner, ttl.Milliseconds()).Int()
 	switch {
@@ -81,9 +79,8 @@ func TryOwnerLock(ctx context.Context, client redis.UniversalClient, key string,
 		l.giveUp(ctx)
 		return nil, fmt.Errorf("owner lock %q: %w: the answer took %s", key, ErrNotOwner, time.Since(sent))
 	}
-	var own context.Context
-	own, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	l.joined.Go(func() { l.keep(own, sent) })
+	l.held, l.lose = context.WithCancelCause(context.WithoutCancel(ctx))
+	l.joined.Go(func() { l.keep(sent) })
 	return l, nil
 }
 
@@ -104,7 +101,7 @@ func TakeOwnerLock(ctx context.Context, client redis.UniversalClient, key string
 func (l *OwnerLock) reliable() time.Duration { return l.ttl - l.ttl/marginPerTTL }
 
 // keep renews until the lock is released or lost.
-func (l *OwnerLock) keep(ctx context.Context, confirmed time.Time) {
+func (l *OwnerLock) keep(confirmed time.Time) {
 	ticker := time.NewTicker(l.ttl / renewalsPerTTL)
 	defer ticker.Stop()
 	over := time.NewTimer(time.Until(confirmed.Add(l.reliable())))
@@ -113,7 +110,7 @@ func (l *OwnerLock) keep(ctx context.Context, confirmed time.Time) {
 	asking := false
 	for {
 		select {
-		case <-ctx.Done():
+		case <-l.held.Done():
 			return
 		case <-over.C: // a server that does not answer, or a process that was stopped
 			l.lose(fmt.Errorf("%w: it was not renewed in time", ErrNotOwner))
@@ -121,7 +118,7 @@ func (l *OwnerLock) keep(ctx context.Context, confirmed time.Time) {
 		case <-ticker.C:
 			if !asking {
 				asking = true
-				l.joined.Go(func() { renewed <- l.renewOnce(ctx) })
+				l.joined.Go(func() { renewed <- l.renewOnce(l.held) })
 			}
 		case r := <-renewed:
 			asking = false
@@ -149,25 +146,18 @@ func (l *OwnerLock) renewOnce(ctx context.Context) renewal {
 	return renewal{sent, ours == 1, err}
 }
 
-func (l *OwnerLock) lose(why error) {
-	l.once.Do(func() {
-		l.cause = why
-		close(l.done)
-	})
-}
-
 // Done is closed when the lock can no longer be relied on: it was lost, or released. A process that is stopped sees that late: what it writes then
 // nobody refuses.
-func (l *OwnerLock) Done() <-chan struct{} { return l.done }
+func (l *OwnerLock) Done() <-chan struct{} { return l.held.Done() }
 
 // Err is nil while the lock is held, ErrNotOwner after it was lost or released.
-func (l *OwnerLock) Err() error {
-	select {
-	case <-l.done:
-		return l.cause
-	default:
-		return nil
-	}
+func (l *OwnerLock) Err() error { return context.Cause(l.held) }
+
+// Context gives one that ends with its parent, and when the lock can no longer be relied on; its cause is then ErrNotOwner.
+func (l *OwnerLock) Context(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	context.AfterFunc(l.held, func() { cancel(context.Cause(l.held)) })
+	return ctx
 }
 
 // Release gives the lock back and ends its goroutine. ErrNotOwner says that it was lost before, so that somebody else may have worked meanwhile;
@@ -175,7 +165,6 @@ func (l *OwnerLock) Err() error {
 func (l *OwnerLock) Release(ctx context.Context) error {
 	lost := l.Err()
 	l.lose(ErrNotOwner)
-	l.stop()
 	removed, err := disown.Run(ctx, l.client, []string{l.key}, l.owner).Int()
 	l.joined.Wait()
 	switch {

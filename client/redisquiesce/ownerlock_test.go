@@ -126,12 +126,13 @@ func TestOwnerLock_IsLostBeforeRedisGivesItToAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.client.(*redis.Client).ShutdownNoSave(t.Context())
+	working := l.Context(t.Context())
 	select {
-	case <-l.Done():
+	case <-working.Done():
 	case <-time.After(patience):
 		t.Fatal("the loss is not seen")
 	}
-	if took := time.Since(began); !errors.Is(l.Err(), redisquiesce.ErrNotOwner) || took < ttl/2 {
+	if took := time.Since(began); !errors.Is(l.Err(), redisquiesce.ErrNotOwner) || context.Cause(working) != l.Err() || took < ttl/2 {
 		t.Errorf("lost after %s: %v", took, l.Err())
 	}
 	if err := l.Release(t.Context()); err == nil {
