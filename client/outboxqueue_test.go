@@ -207,6 +207,25 @@ func TestSync_WhatIsLeftAfterTheFlushIsReported(t *testing.T) {
 	}
 }
 
+func TestSync_ADrainThatIsUndoneLeavesNothingReported(t *testing.T) {
+	t.Parallel()
+	coordinator, app, id, _ := readyApp(t, LameDuck(1))
+	must(t, coordinator.PutMapping("orders"))
+	s := app.Sync(nil)
+	coordinator.FailNext(1_000_000, api.CodeOutboxFull, outboxPath)
+	must(t, s.EnqueueLater(order(1), order(2)))
+	must(t, coordinator.Drain(id))
+	eventually(t, "what waits is reported", func() bool { return coordinator.Status(id).Leftovers == 2 })
+	must(t, coordinator.Undo(id))
+	eventually(t, "it serves again", func() bool { return app.serving() && app.leftovers.count() == 0 })
+	must(t, s.EnqueueLater(order(3)))
+	if n := app.leftovers.count(); n != 0 {
+		t.Errorf("%d rows are reported of an instance that serves", n)
+	}
+	coordinator.ClearFaults()
+	eventually(t, "all were taken", func() bool { return s.Waiting() == 0 && len(coordinator.Events()) == 3 })
+}
+
 func TestSync_IsBoundedAndRefusesWhatNamesNothing(t *testing.T) {
 	t.Parallel()
 	s := &Sync{app: &App{}, wake: make(chan struct{}, 1), rows: map[string]*dirtyRow{}}

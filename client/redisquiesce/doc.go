@@ -71,14 +71,21 @@
 //
 // Where loads read from replicas, ask [FromPrimary] first: a lagging replica brings back what has just been removed, with a valid lease.
 //
+// # SET NX
+//
+// An [OwnerLock] is for those who come from SET NX: it compares its owner when it is renewed and released, and gives neither a token nor safety
+// in a failover. docs/from-setnx.md leads away from it.
+//
 // # Ownership
 //
-// A Cache owns the goroutines of its loads; each ends with its load, and Close joins them. A Fence borrows its client, holds no goroutine, and may be shared. An attached client is closed by the drain, or by the application
+// A Cache owns the goroutines of its loads; each ends with its load, and Close joins them. An
+// OwnerLock owns the goroutine that renews it; Release joins it. A Fence borrows its client, holds no goroutine, and may be shared. An attached client is closed by the drain, or by the application
 // before: twice does no harm.
 //
 // # Time
 //
-// Redis counts the expiries that the caller sets, and the leases. A Cache waits and bounds its loads on the local monotonic clock.
+// Redis counts the expiries that the caller sets, and the leases. A Cache waits and bounds its loads on the local monotonic clock, and an
+// OwnerLock counts on it from when a renewal was sent, a tenth of the ttl less.
 //
 // # Failure
 //
