@@ -21,6 +21,16 @@ func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 		"negative deadline":      func(c *Config) { c.Deadline = -time.Second },
 		"deadline below 1 ms":    func(c *Config) { c.Deadline = time.Microsecond },
 		"guard dies too early":   func(c *Config) { c.GuardTTL = 4*defaultDeadline - 1 },
+		"kind":                   func(c *Config) { c.Kind = "mirror" },
+		"two kinds of address":   func(c *Config) { c.Addrs = []string{"127.0.0.1:2"} },
+		"name without sentinels": func(c *Config) { c.MasterName = "shop" },
+		"sentinels with address": func(c *Config) { c.Kind, c.Addrs, c.MasterName = Sentinel, []string{"127.0.0.1:2"}, "shop" },
+		"sentinels of nobody":    func(c *Config) { c.Kind, c.Addr, c.Addrs = Sentinel, "", []string{"127.0.0.1:2"} },
+		"no sentinel":            func(c *Config) { c.Kind, c.Addr, c.MasterName = Sentinel, "", "shop" },
+		"cluster with database":  func(c *Config) { c.Kind, c.Addr, c.Addrs, c.DB = Cluster, "", []string{"127.0.0.1:2"}, 1 },
+		"too many seeds":         func(c *Config) { c.Kind, c.Addr, c.Addrs = Cluster, "", make([]string, addrsMax+1) },
+		"negative replicas":      func(c *Config) { c.Confirm.Replicas = -1 },
+		"endless confirmation":   func(c *Config) { c.Confirm.Timeout = time.Minute },
 		"deadline for the guard": func(c *Config) { c.Deadline = defaultGuardTTL/4 + 1 },
 	} {
 		config := good
@@ -29,7 +39,9 @@ func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, target, err)
 		}
 	}
-	for _, config := range []Config{good, {Name: "c", Addr: "127.0.0.1:1", Deadline: time.Second, GuardTTL: 4 * time.Second}} {
+	for _, config := range []Config{good, {Name: "c", Addr: "127.0.0.1:1", Deadline: time.Second, GuardTTL: 4 * time.Second},
+		{Name: "c", Kind: Sentinel, Addrs: []string{"127.0.0.1:1"}, MasterName: "shop", DB: 3},
+		{Name: "c", Kind: Cluster, Addrs: []string{"127.0.0.1:1", "127.0.0.1:2"}, Confirm: Confirm{Replicas: 1, AOF: true}}} {
 		target, err := Open(config)
 		if err != nil {
 			t.Fatal(err)
@@ -42,12 +54,14 @@ func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 
 func TestConfig_NeverPrintsThePassword(t *testing.T) {
 	t.Parallel()
-	config := Config{Name: "cache", Addr: "localhost:6379", Username: "u", Password: "s3cret"}
-	var logged strings.Builder
-	slog.New(slog.NewJSONHandler(&logged, nil)).Info("target", "config", config)
-	for _, text := range []string{fmt.Sprint(config), fmt.Sprintf("%+v %#v", config, config), logged.String()} {
-		if strings.Contains(text, "s3cret") || !strings.Contains(text, "localhost:6379") {
-			t.Errorf("printed as %s", text)
+	for _, config := range []Config{{Addr: "localhost:6379"}, {Kind: Sentinel, Addrs: []string{"localhost:6379"}}, {Kind: Cluster, Addrs: []string{"localhost:6379"}}} {
+		config.Name, config.Username, config.Password, config.SentinelPassword = "cache", "u", "s3cret", "s3cret"
+		var logged strings.Builder
+		slog.New(slog.NewJSONHandler(&logged, nil)).Info("target", "config", config)
+		for _, text := range []string{fmt.Sprint(config), fmt.Sprintf("%+v %#v", config, config), logged.String()} {
+			if strings.Contains(text, "s3cret") || !strings.Contains(text, "localhost:6379") {
+				t.Errorf("printed as %s", text)
+			}
 		}
 	}
 }

@@ -3,12 +3,15 @@ package rediscache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/quiescehq/quiesce/cluster_test/harness"
 	"github.com/quiescehq/quiesce/cluster_test/services"
@@ -62,6 +65,34 @@ func TestSlotOf_IsTheServersOwn(t *testing.T) {
 		if got, want := int64(slotOf(key)), server.Do("CLUSTER", "KEYSLOT", key); got != want {
 			t.Errorf("slot of %q is %d, the server says %d", key, got, want)
 		}
+	}
+}
+
+func TestCluster_MapsThatMakeNoSenseAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newFleet(Config{Kind: Cluster, Addrs: []string{"10.0.0.1:7000"}})
+	t.Cleanup(func() { _ = f.close() })
+	primary := []redis.ClusterNode{{Addr: ":7001"}, {Addr: "10.0.0.3:7003"}}
+	for name, slots := range map[string][]redis.ClusterSlot{
+		"nothing":       {},
+		"no server":     {{Start: 0, End: 5}},
+		"below":         {{Start: -1, End: 5, Nodes: primary}},
+		"above":         {{Start: 0, End: slotCount, Nodes: primary}},
+		"the other way": {{Start: 6, End: 5, Nodes: primary}},
+	} {
+		if l, err := f.layoutOf("10.0.0.1:7000", slots); err == nil {
+			t.Errorf("%s: %+v", name, l)
+		}
+	}
+	l, err := f.layoutOf("10.0.0.1:7000", []redis.ClusterSlot{{Start: 5, End: 5, Nodes: primary}})
+	if err != nil || len(l.nodes) != 1 || l.nodes[0].addr != "10.0.0.1:7001" {
+		t.Fatalf("a server that does not know its own host: %+v, %v", l, err)
+	}
+	if at, err := l.nodeOf(5); at != 0 || err != nil {
+		t.Errorf("slot 5 is at %d, %v", at, err)
+	}
+	if _, err := l.nodeOf(6); !errors.Is(err, ErrSnooze) {
+		t.Errorf("a slot that nobody has: %v", err)
 	}
 }
 
@@ -290,6 +321,24 @@ func TestSentinel_GivenUpPrimaryConfirmsNothing(t *testing.T) {
 	})
 }
 
+// A primary that was cut off from its sentinels says no word of it. Who never asked again would write to it for ever.
+func TestSentinel_ReplacedPrimaryIsLeftWithoutAnError(t *testing.T) {
+	t.Parallel()
+	w, watched := sentinelWorld(t)
+	target := w.open(t, nil)
+	begin(t, target).Close()
+	old := watched.Primary
+	watched.Failover()
+	known := target.fleet.current.Load()
+	if known.nodes[0].addr != old.Addr {
+		t.Fatal("the test shows nothing")
+	}
+	known.asked = time.Now().Add(-sentinelAge)
+	if batch := begin(t, target); batch.Identity().Servers[0].Addr != watched.Primary.Addr {
+		t.Errorf("the batch is on the old primary")
+	}
+}
+
 // Sentinels that say nothing wrong yet: the server itself is asked.
 func TestSentinel_ServerThatIsNoPrimaryIsNotBelieved(t *testing.T) {
 	t.Parallel()
@@ -351,6 +400,9 @@ func TestConfirm_FrozenReplicaLeavesWritesUnconfirmed(t *testing.T) {
 	primary.Do("RPUSH", "list", "x")
 	other := w.open(t, nil).only().client.Conn()
 	defer func() { _ = other.Close() }()
+	spare := []*Batch{begin(t, target), begin(t, target)} // connections of the pool that were in use before
+	spare[0].Close()
+	spare[1].Close()
 	services.Eventually(t, "the replica has all", func() bool { return other.Wait(t.Context(), 1, time.Second).Val() == 1 })
 
 	replica.Freeze()
@@ -453,6 +505,35 @@ func TestConfirm_AppendOnlyFileNeedsRedis72AndAFile(t *testing.T) {
 			}
 			defer batch.Close()
 			expectOutcome(t, apply(t, batch, set("k", 1, "v")), OutcomeApplied)
+		})
+	}
+}
+
+// A server of our own, since what a test finds installed may be too old for the question.
+func TestConfirm_AppendOnlyFileCountsOnlyWhenTheDiskHasIt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer  string
+		outcome Outcome
+		err     error
+	}{
+		"both":             {"*2\r\n:1\r\n:1\r\n", OutcomeApplied, nil},
+		"not its own disk": {"*2\r\n:0\r\n:1\r\n", OutcomeUnconfirmed, ErrUnconfirmed},
+		"no replica":       {"*2\r\n:1\r\n:0\r\n", OutcomeUnconfirmed, ErrUnconfirmed},
+		"an error":         {"-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n", OutcomeUnknown, ErrUnexpected},
+		"something else":   {"+OK\r\n", OutcomeUnknown, ErrUnexpected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const info = "role:master\r\nredis_version:7.4.0\r\naof_enabled:1\r\n"
+			addr := scripted(t, map[string]string{"info": fmt.Sprintf("$%d\r\n%s\r\n", len(info), info), "config": "*2\r\n$11\r\nappendfsync\r\n$6\r\nalways\r\n",
+				"evalsha": "*1\r\n:1\r\n", "waitaof": test.answer})
+			target := (&world{config: Config{Name: "cache", Addr: addr}}).open(t, func(c *Config) { c.Confirm = Confirm{Replicas: 1, AOF: true} })
+			outcomes, err := begin(t, target).Apply(t.Context(), []Guarded{set("k", 1, "v")})
+			if test.err == nil && err != nil || !errors.Is(err, test.err) {
+				t.Errorf("error is %v, want %v", err, test.err)
+			}
+			expectOutcome(t, outcomes, test.outcome)
 		})
 	}
 }

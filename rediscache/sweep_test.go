@@ -171,12 +171,20 @@ func TestSweep_KeysThatTheServerShouldNotHaveGivenAreNotTaken(t *testing.T) {
 // answering is a server on one connection that calls itself a primary and answers every SCAN alike.
 func answering(t *testing.T, scan string) string {
 	t.Helper()
+	return scripted(t, map[string]string{"dbsize": ":3\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan})
+}
+
+// scripted is a server on one connection that answers a command with what stands beside its name.
+func scripted(t *testing.T, answers map[string]string) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	t.Cleanup(func() { _ = listener.Close(); <-ended })
+	answers["hello"] = "-ERR unknown command\r\n"
+	answers["time"] = "*2\r\n$1\r\n1\r\n$1\r\n0\r\n"
 	go func() {
 		defer close(ended)
 		conn, err := listener.Accept()
@@ -185,8 +193,7 @@ func answering(t *testing.T, scan string) string {
 		}
 		defer conn.Close()
 		for in := bufio.NewScanner(conn); in.Scan(); {
-			answer := map[string]string{"hello": "-ERR unknown command\r\n", "dbsize": ":3\r\n", "time": "*2\r\n$1\r\n1\r\n$1\r\n0\r\n", "info": "$13\r\nrole:master\r\n\r\n", "scan": scan}[strings.ToLower(in.Text())]
-			if _, err := io.WriteString(conn, answer); err != nil {
+			if _, err := io.WriteString(conn, answers[strings.ToLower(in.Text())]); err != nil {
 				return
 			}
 		}

@@ -68,6 +68,32 @@ func TestConfig_SaysEveryFaultAtOnce(t *testing.T) {
 	}
 }
 
+func TestConfig_TargetsOfEveryKind(t *testing.T) {
+	t.Parallel()
+	const kinds = `
+  many: {kind: sentinel, addrs: ["10.0.0.2:26379", "10.0.0.1:26379"], master_name: shop, sentinel_password: x, db: 2}
+  large: {kind: cluster, addrs: ["10.0.0.1:6379"], confirm: {replicas: 1, aof: true, timeout: 1s}}
+`
+	text := strings.Replace(good, `targets: {cache: {addr: "127.0.0.1:6379"}}`, "targets:\n  cache: {addr: \"127.0.0.1:6379\"}"+kinds, 1)
+	c, err := load([]string{"-config", writeFile(t, text)}, env(), new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, where := range map[string]string{"cache": "127.0.0.1:6379/0", "many": "sentinel://10.0.0.1:26379,10.0.0.2:26379/shop/2", "large": "cluster://10.0.0.1:6379//0"} {
+		if got := c.Targets[name].where(); got != where {
+			t.Errorf("%s leads to %s, want %s", name, got, where)
+		}
+	}
+	if got := c.Targets["large"].redis("large").Confirm; got.Replicas != 1 || !got.AOF || got.Timeout != time.Second {
+		t.Errorf("%+v", got)
+	}
+	_, err = load([]string{"-config", writeFile(t, strings.Replace(text, "master_name: shop, ", "", 1))}, env(), new(bytes.Buffer))
+	var usage usageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), `target "many": the sentinels need the name`) {
+		t.Errorf("sentinels without a name: %v", err)
+	}
+}
+
 func TestConfig_RefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
