@@ -60,7 +60,7 @@ func TestOutboxTables_TwiceChangesNothing(t *testing.T) {
 	f := newOutbox(t)
 	f.exec("INSERT INTO quiesce_outbox (mapping, pk) VALUES ('m', '[\"1\"]')")
 	f.exec(mysql.OutboxTables...)
-	if err := f.source.CreateOutboxTables(t.Context()); err != nil {
+	if err := f.schema().CreateOutboxTables(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if n := f.number("SELECT COUNT(*) FROM quiesce_outbox"); n != 1 {
@@ -72,12 +72,13 @@ func TestOutboxTables_AreDroppedOnlyWhenAllAreEmpty(t *testing.T) {
 	t.Parallel()
 	f := newOutbox(t)
 	f.exec("INSERT INTO quiesce_refused (id, mapping, reason) VALUES (1, 'm', 'r')")
-	if held, err := f.source.DropOutboxTables(t.Context()); err != nil || held != "quiesce_refused" {
+	schema := f.schema()
+	if held, err := schema.DropOutboxTables(t.Context()); err != nil || held != "quiesce_refused" {
 		t.Errorf("%q, %v; want the table that is not empty", held, err)
 	}
 	f.exec("DELETE FROM quiesce_refused")
 	for range 2 { // the second time there is nothing
-		if held, err := f.source.DropOutboxTables(t.Context()); err != nil || held != "" {
+		if held, err := schema.DropOutboxTables(t.Context()); err != nil || held != "" {
 			t.Errorf("%q, %v", held, err)
 		}
 	}

@@ -1,10 +1,6 @@
 package mysql
 
-import (
-	"context"
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // OutboxTables are the statements that make the quiesce tables in the business schema. MySQL and MariaDB take the same text, and taking it twice
 // changes nothing. A node never runs them: its account may not.
@@ -58,45 +54,4 @@ func OutboxGrants(database string) []string {
 		"GRANT INSERT ON " + schema + ".quiesce_outbox TO " + app,
 		"GRANT INSERT ON " + schema + ".quiesce_fence TO " + app,
 	}
-}
-
-// CreateOutboxTables makes the tables, with the account of an operator.
-func (s *Source) CreateOutboxTables(ctx context.Context) error {
-	for _, statement := range OutboxTables {
-		if err := s.define(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// DropOutboxTables removes the tables, but only if all of them are empty; else it names one that is not, and removes none.
-func (s *Source) DropOutboxTables(ctx context.Context) (notEmpty string, err error) {
-	for _, table := range outboxTableNames {
-		var held bool
-		err := s.ask(ctx, "SELECT EXISTS (SELECT 1 FROM "+table+")", &held)
-		switch {
-		case serverError(err) == errorNoSuchTable:
-		case err != nil:
-			return "", err
-		case held:
-			return table, nil
-		}
-	}
-	return "", s.define(ctx, "DROP TABLE IF EXISTS "+strings.Join(outboxTableNames, ", "))
-}
-
-// define runs a statement that changes the schema.
-func (s *Source) define(ctx context.Context, statement string) error {
-	bounded, cancel := context.WithTimeout(ctx, s.queryTimeout)
-	defer cancel()
-	_, err := s.pool.ExecContext(bounded, statement)
-	return s.wrap(ctx, err)
-}
-
-// ask reads one row.
-func (s *Source) ask(ctx context.Context, statement string, into ...any) error {
-	bounded, cancel := context.WithTimeout(ctx, s.queryTimeout)
-	defer cancel()
-	return s.wrap(ctx, s.pool.QueryRowContext(bounded, statement).Scan(into...))
 }
