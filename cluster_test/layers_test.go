@@ -62,6 +62,7 @@ var house = map[string]room{
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
 	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"failover":            {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"alert":               {own: []string{"fsm"}, outside: []string{errgroup}},
 	"relay":               {own: []string{"fsm", "mysql"}, outside: []string{errgroup}},
 	"client":              {own: []string{"api"}}, // an application that imports it gets nothing else
@@ -72,10 +73,10 @@ var house = map[string]room{
 	"client/redisquiesce": {own: []string{"client", "client/fence"}, outside: []string{goRedis}}, // shares what a token and a refusal are
 
 	// Layer 3.
-	"cmd/node": {own: []string{"alert", "api", "drain", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
+	"cmd/node": {own: []string{"alert", "api", "drain", "failover", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
 	"cmd/quiesce/guard":        {outside: []string{unix}},
-	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard"}, outside: []string{cobra, yaml, unix}},
+	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard", "mysql"}, outside: []string{cobra, yaml, unix}},
 	"cluster_test":             {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/rolling", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/harness":     {own: []string{"api", "cluster_test/links"}},
 	"cluster_test/chaos":       {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},

@@ -74,7 +74,7 @@ func (c *cli) root() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
 	root.AddCommand(c.lockCommand(), c.electionCommand(), c.sessionCommand(), c.statusCommand(), c.auditCommand(), c.versionCommand(),
 		c.runCommand(), c.servicesCommand(), c.serviceCommand(), c.instancesCommand(), c.instanceCommand(),
-		c.drainCommand(), c.undoCommand(), c.pauseCommand(), c.resumeCommand(), c.planCommand(), c.cleanupCommand(), c.transactionsCommand(),
+		c.drainCommand(), c.undoCommand(), c.pauseCommand(), c.resumeCommand(), c.planCommand(), c.cleanupCommand(), c.transactionsCommand(), c.syncCommand(),
 		c.mappingCommand(), c.outboxCommand(), c.keyCommand(),
 		exitCodesTopic())
 	return root
