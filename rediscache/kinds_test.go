@@ -538,6 +538,24 @@ func TestConfirm_AppendOnlyFileCountsOnlyWhenTheDiskHasIt(t *testing.T) {
 	}
 }
 
+func TestTarget_CheckTellsWhatCanNeverBeConfirmed(t *testing.T) {
+	t.Parallel()
+	w, _, _ := replicated(t)
+	for name, test := range map[string]struct {
+		confirm Confirm
+		err     error
+	}{
+		"nothing asked":     {Confirm{}, nil},
+		"one replica":       {Confirm{Replicas: 1}, nil},
+		"too many replicas": {Confirm{Replicas: 2}, ErrConfig},
+		"no file":           {Confirm{AOF: true}, ErrConfig},
+	} {
+		if err := w.open(t, func(c *Config) { c.Confirm = test.confirm }).Check(t.Context()); test.err == nil && err != nil || !errors.Is(err, test.err) {
+			t.Errorf("%s: %v, want %v", name, err, test.err)
+		}
+	}
+}
+
 func TestConfirm_VersionsAreComparedByNumber(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]bool{"7.2.0": true, "7.10.1": true, "8.0.0": true, "10.0": true, "7.0.15": false, "6.9.9": false, "7": false, "": false, "x.y": false} {
@@ -617,8 +635,8 @@ func TestServer_DurableSinceGoesByTheAppendOnlyFile(t *testing.T) {
 			}
 		})
 	}
-	broken := Server{AOF: true, AOFBroken: true, AppendFsync: "always", ClockMillis: 1}
-	if hidden := (Server{AOF: true, ClockMillis: 1}); hidden.DurableSince() != 0 || broken.DurableSince() != 0 || (Identity{}).DurableSince() != 0 {
+	broken := Server{AOF: true, AOFBroken: true, AppendFsync: "always", ClockMillis: 9, SavedMillis: 5}
+	if hidden := (Server{AOF: true, ClockMillis: 9, SavedMillis: 5}); hidden.DurableSince() != 0 || broken.DurableSince() != 0 || (Identity{}).DurableSince() != 0 {
 		t.Error("what is not known must count as lost")
 	}
 }

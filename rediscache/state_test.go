@@ -11,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quiescehq/quiesce/cluster_test/harness"
+	"github.com/quiescehq/quiesce/cluster_test/services"
 	"github.com/quiescehq/quiesce/mapping"
 )
 
@@ -145,10 +147,37 @@ func TestTarget_AccountsAreRefusedByName(t *testing.T) {
 }
 
 // The list is doc.go's. SCRIPT FLUSH makes the account load the scripts itself.
+const documentedAccount = "hello time info evalsha script|load type get hgetall pttl set hset hdel hget hmget unlink persist pexpire"
+
+func TestTarget_DocumentedAccountSufficesInAClusterToo(t *testing.T) {
+	t.Parallel()
+	s := services.OwnRedis(t, "--cluster-enabled", "yes", "--cluster-port", portOf(harness.FreeAddr(t)))
+	s.Do("CLUSTER", "ADDSLOTSRANGE", 0, slotCount-1)
+	rules := []any{"ACL", "SETUSER", "cache", "on", ">secret", "~*", "-@all"}
+	for command := range strings.FieldsSeq(documentedAccount + " cluster|slots scan dbsize wait") {
+		rules = append(rules, "+"+command)
+	}
+	s.Do(rules...)
+	w := &world{config: Config{Name: "cache", Kind: Cluster, Addrs: []string{s.Addr}, Username: "cache", Password: "secret"}}
+	key := keyOf(t, "k")
+	services.Eventually(t, "the cluster serves", func() bool { return s.Client.Exists(t.Context(), key).Err() == nil })
+	target := w.open(t, nil)
+	expectOutcome(t, apply(t, begin(t, target), set(key, 1, "v"), replacing(hash(keyOf(t, "h"), 1, text("a", "1")))), OutcomeApplied, OutcomeApplied)
+	if _, err := target.Guards(t.Context(), []string{guardOf(key)}); err != nil {
+		t.Error(err)
+	}
+	if got := sweepAll(t, beginSweep(t, target), globOf(key)+"*"); got != 2 {
+		t.Errorf("%d removed", got)
+	}
+	// There is no replica: that it is asked for one is what the account has to allow.
+	_, err := begin(t, w.open(t, confirming(1, time.Millisecond))).Apply(t.Context(), []Guarded{set(key, 2, "v")})
+	expectOver(t, err, ErrUnconfirmed)
+}
+
 func TestTarget_DocumentedAccountSuffices(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
-	commands := "hello time info evalsha script|load type get hgetall pttl set hset hdel hget hmget unlink persist pexpire"
+	commands := documentedAccount
 	rules := []any{"ACL", "SETUSER", "cache", "on", ">secret", "~*", "-@all"}
 	for command := range strings.FieldsSeq(commands) {
 		rules = append(rules, "+"+command)

@@ -58,6 +58,25 @@ func (t *Target) Identity(ctx context.Context) (Identity, error) {
 	return t.identify(l, servers), nil
 }
 
+// Check tells whether the primaries can confirm what the configuration asks for, as they are now: ErrConfig with the reason if not. Begin refuses
+// by itself what can never be; replicas may come.
+func (t *Target) Check(ctx context.Context) error {
+	identity, err := t.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range identity.Servers {
+		err := t.config.Confirm.possible(s)
+		if err == nil && len(s.Replicas) < t.config.Confirm.Replicas {
+			err = fmt.Errorf("%w: confirmation by %d replicas, and %s has %d", ErrConfig, t.config.Confirm.Replicas, s.Addr, len(s.Replicas))
+		}
+		if err != nil {
+			return t.fail(ctx, "check", err)
+		}
+	}
+	return nil
+}
+
 func (t *Target) fail(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("redis target %q: %s: %w", t.config.Name, what, classify(ctx, err))
 }
