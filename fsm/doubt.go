@@ -95,10 +95,10 @@ func (c AssignDoubt) apply(s *State) Result {
 	return Result{}
 }
 
-// settleDoubt ends the doubt about a mapping with the pass that has looked at all of it since.
+// settleDoubt ends the doubt about a mapping with the pass that was to look at all of it since.
 func (s *State) settleDoubt(p Pass) {
 	d, ok := s.doubts.get(p.Mapping)
-	if ok && p.State == PassDone && p.StartedAt >= d.Since && p.vouches() {
+	if ok && p.State == PassDone && d.Pass == p.ID && p.vouches() {
 		s.doubts.delete(p.Mapping)
 	}
 }

@@ -3,6 +3,7 @@ package outbox
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
 )
@@ -18,19 +19,21 @@ type ledger struct {
 	ring    []settlement              // oldest first from next on, once it is full
 	next    int
 	count   uint64
-	newest  uint64 // highest revision recorded
-	floor   uint64 // settlements after this revision are all remembered
+	newest  uint64    // highest revision recorded
+	floor   uint64    // settlements after this revision are all remembered
+	since   time.Time // and so are those from this moment on
 }
 
 type settlement struct {
 	row      fsm.RowRef
 	revision uint64
 	number   uint64 // counts settlements: tells two of one row apart
+	at       time.Time
 }
 
 // newLedger covers what happens after the given revision.
 func newLedger(rowsMax int, revision uint64) *ledger {
-	return &ledger{claims: map[fsm.RowRef]struct{}{}, settled: map[fsm.RowRef]settlement{}, ring: make([]settlement, 0, rowsMax), newest: revision, floor: revision}
+	return &ledger{claims: map[fsm.RowRef]struct{}{}, settled: map[fsm.RowRef]settlement{}, ring: make([]settlement, 0, rowsMax), newest: revision, floor: revision, since: time.Now()}
 }
 
 func (l *ledger) claimed(row fsm.RowRef) bool {
@@ -50,8 +53,9 @@ func (l *ledger) claim(events []fsm.Event) {
 func (l *ledger) release(events []fsm.Event, settled []fsm.RowRef, revision uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	for _, row := range settled {
-		l.remember(settlement{row: row, revision: revision})
+		l.remember(settlement{row: row, revision: revision, at: now})
 	}
 	for i := range events {
 		delete(l.claims, rowOf(&events[i]))
@@ -77,6 +81,7 @@ func (l *ledger) remember(s settlement) {
 // forget raises the floor. A settlement of unknown outcome has been decided by the time a whole ring of others was recorded.
 func (l *ledger) forget(old settlement) {
 	l.floor = max(l.floor, min(old.revision, l.newest))
+	l.since = old.at
 	if l.settled[old.row].number == old.number {
 		delete(l.settled, old.row)
 	}

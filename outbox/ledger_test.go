@@ -1,7 +1,10 @@
 package outbox
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
 )
@@ -45,6 +48,32 @@ func TestRecent_UnknownOutcomeTouchesUntilItIsForgotten(t *testing.T) {
 	l.release(nil, []fsm.RowRef{ledgerRow("c")}, 21)
 	expectRecent(t, l, "a", 20, false, false)
 	expectRecent(t, l, "a", 21, false, true)
+}
+
+func TestWrittenSince_TellsWhatIsUnderWayAndWhatWasSettledAndWhetherThatIsAll(t *testing.T) {
+	t.Parallel()
+	l := newLedger(2, 10)
+	began := time.Now()
+	l.release(nil, []fsm.RowRef{ledgerRow("old")}, 11)
+	moment := time.Now()
+	l.release(nil, []fsm.RowRef{ledgerRow("a")}, 12)
+	l.claim([]fsm.Event{{Mapping: "m", PK: "b"}, {Mapping: "other", PK: "c"}})
+	ours := func(row fsm.RowRef) bool { return row.Mapping == "m" }
+	rows, covered := l.writtenSince(moment, ours)
+	slices.SortFunc(rows, func(a, b fsm.RowRef) int { return strings.Compare(a.PK, b.PK) })
+	if !covered || len(rows) != 2 || rows[0] != ledgerRow("a") || rows[1] != ledgerRow("b") {
+		t.Errorf("%v, covered %v", rows, covered)
+	}
+	if _, covered := l.writtenSince(began.Add(-time.Hour), ours); covered {
+		t.Error("what was before the run is not known")
+	}
+	l.release(nil, []fsm.RowRef{ledgerRow("d")}, 13) // the ring has room for two
+	if _, covered := l.writtenSince(began, ours); covered {
+		t.Error("what was forgotten is not known")
+	}
+	if rows, covered := l.writtenSince(moment, ours); !covered || len(rows) != 3 {
+		t.Errorf("%v, covered %v", rows, covered)
+	}
 }
 
 func TestRecent_FullRingForgetsTheOldestAndSaysSo(t *testing.T) {
