@@ -108,38 +108,3 @@ func names(rows *sql.Rows) (map[string]bool, error) {
 	}
 	return set, rows.Err()
 }
-
-// Checked is what a successful [Source.Check] found. Columns belong into the mapping record: [mapping.Compile] needs them where the source cannot be asked.
-type Checked struct {
-	Server  Identity
-	Columns []mapping.Column
-	Sample  *mapping.Row // nil when the table is empty
-}
-
-// Check tries a mapping out: the table is there, the spec compiles against it, the account may read what it names, on a primary. A spec that does not fit is a [*mapping.InvalidError].
-func (s *Source) Check(ctx context.Context, spec mapping.Spec) (Checked, error) {
-	if err := spec.Validate(); err != nil {
-		return Checked{}, err
-	}
-	server, err := s.Identity(ctx)
-	if err != nil {
-		return Checked{}, err
-	}
-	columns, err := s.Columns(ctx, spec.Table)
-	if err != nil {
-		return Checked{}, err
-	}
-	m, err := mapping.Compile(spec, 0, columns)
-	if err != nil {
-		return Checked{}, err
-	}
-	sample, err := s.ReadChunk(ctx, m, nil, 1)
-	if err != nil {
-		return Checked{}, err
-	}
-	checked := Checked{Server: server, Columns: columns}
-	if len(sample) > 0 {
-		checked.Sample = &sample[0]
-	}
-	return checked, nil
-}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/httpapi"
@@ -14,37 +16,67 @@ import (
 
 const shownBytesMax = 64 << 10
 
-// look shows a row, what it becomes, and what the cache has.
-func look(ctx context.Context, rule *mapping.Mapping, source *mysql.Source, target *rediscache.Target, key string) (api.KeyCheck, error) {
-	pk, err := mapping.DecodePK(key)
+// look shows a row, what it becomes, and what the cache has under each of its keys.
+func look(ctx context.Context, rule *mapping.Mapping, source *mysql.Source, target *rediscache.Target, encoded string) (api.KeyCheck, error) {
+	tuple, err := mapping.DecodeKey(encoded)
 	if err != nil {
 		return api.KeyCheck{}, edgeError(err)
 	}
-	row, err := source.ReadRow(ctx, rule, pk)
+	row, err := source.ReadRow(ctx, rule, tuple)
 	if err != nil {
 		return api.KeyCheck{}, edgeError(err)
 	}
-	wanted := mapping.TypeString
-	if rule.Spec().Encoding == mapping.Hash {
-		wanted = mapping.TypeHash
-	}
-	held, err := target.Read(ctx, []rediscache.KeyRequest{{Key: rule.Key(pk), Type: wanted}})
+	keys := rule.Keys(tuple)
+	held, guards, err := readCache(ctx, rule, target, keys)
 	if err != nil {
 		return api.KeyCheck{}, fmt.Errorf("%w: %s", httpapi.ErrTargetUnreachable, publicReason(err))
 	}
-	verdict, err := rule.Compare(pk, row, held[0])
-	if err != nil {
-		return api.KeyCheck{}, err
-	}
-	shown := api.CachedKey{Key: rule.Key(pk), Verdict: verdict.String(), Type: held[0].Type, TTLMs: held[0].TTLMillis, Have: shownValue(held[0].Value, held[0].Fields)}
-	if row != nil {
-		want, err := rule.Render(pk, row, 0)
+	out := api.KeyCheck{Row: shownRow(rule, row), Keys: make([]api.CachedKey, len(keys))}
+	wanted, unfit := rule.AppendWrites(nil, tuple, row, 0)
+	for i, key := range keys {
+		shown := &out.Keys[i]
+		*shown = api.CachedKey{Key: key, Type: held[i].Type, TTLMs: held[i].TTLMillis, Have: shownValue(held[i].Value, held[i].Fields), Guard: shownGuard(rule.Guard(key), guards[i])}
+		if unfit != nil { // a row without a rendering must have no key
+			shown.Verdict = mapping.Equal.String()
+			if held[i].Type != mapping.TypeNone {
+				shown.Verdict = mapping.Stale.String()
+			}
+			continue
+		}
+		verdict, err := rule.Compare(tuple, row, held[i])
 		if err != nil {
 			return api.KeyCheck{}, err
 		}
-		shown.Want = shownValue(want.Value, want.Fields)
+		shown.Verdict = verdict.String()
+		if w := wanted[i]; w.Op != mapping.OpDel && w.Op != mapping.OpDelFields {
+			shown.Want = shownValue(w.Value, w.Fields)
+		}
 	}
-	return api.KeyCheck{Row: shownRow(rule, row), Keys: []api.CachedKey{shown}}, nil
+	return out, nil
+}
+
+func readCache(ctx context.Context, rule *mapping.Mapping, target *rediscache.Target, keys []string) ([]mapping.Actual, []rediscache.GuardState, error) {
+	kind := mapping.TypeString
+	if rule.Spec().Encoding == mapping.Hash {
+		kind = mapping.TypeHash
+	}
+	requests, names := make([]rediscache.KeyRequest, len(keys)), make([]string, len(keys))
+	for i, key := range keys {
+		requests[i], names[i] = rediscache.KeyRequest{Key: key, Type: kind}, rule.Guard(key)
+	}
+	guards, err := target.Guards(ctx, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, err := target.Read(ctx, requests)
+	return held, guards, err
+}
+
+func shownGuard(key string, g rediscache.GuardState) *api.GuardView {
+	if !g.Present || g.Foreign {
+		return nil
+	}
+	return &api.GuardView{Key: key, Token: g.Token, InvalidatedAt: uint64(max(g.InvalidatedMillis, 0)), TTLMs: g.TTLMillis}
 }
 
 func shownRow(rule *mapping.Mapping, row *mapping.Row) *api.KeyRow {
@@ -57,10 +89,18 @@ func shownRow(rule *mapping.Mapping, row *mapping.Row) *api.KeyRow {
 			out.Values[c.Name] = nil
 			continue
 		}
-		text := clip(string(row.Values[i].Bytes))
+		text := clip(cellText(c, row.Values[i]))
 		out.Values[c.Name] = &text
 	}
 	return out
+}
+
+// cellText is a cell as it is shown: bytes as hex.
+func cellText(c mapping.Column, cell mapping.Cell) string {
+	if c.Kind == mapping.KindBinary {
+		return hex.EncodeToString(cell.Bytes[:min(len(cell.Bytes), shownBytesMax)])
+	}
+	return string(cell.Bytes)
 }
 
 // shownValue shows a string as it is and a hash as an object of its fields.
@@ -71,7 +111,7 @@ func shownValue(value []byte, fields []mapping.Field) string {
 	object := map[string]string{}
 	for _, f := range fields {
 		if !f.Null {
-			object[f.Name] = string(f.Value)
+			object[f.Name] = clip(string(f.Value))
 		}
 	}
 	text, err := json.Marshal(object)
@@ -81,4 +121,9 @@ func shownValue(value []byte, fields []mapping.Field) string {
 	return clip(string(text))
 }
 
-func clip(text string) string { return text[:min(len(text), shownBytesMax)] }
+// clip gives UTF-8 of a bounded length: values may be bytes, and travel as JSON.
+func clip(text string) string { return clipTo(text, shownBytesMax) }
+
+func clipTo(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "\ufffd")
+}

@@ -1,26 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
-	"sync"
 
 	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/failover"
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/httpapi"
-	"github.com/quiescehq/quiesce/mapping"
 	"github.com/quiescehq/quiesce/mysql"
 	"github.com/quiescehq/quiesce/outbox"
 	"github.com/quiescehq/quiesce/reconcile"
 	"github.com/quiescehq/quiesce/rediscache"
-	"github.com/quiescehq/quiesce/replica"
 )
 
 // places are the sources and targets that this node's configuration names. They connect when they are used.
@@ -123,6 +117,17 @@ func (p *places) reconcilePlaces() (map[string]reconcile.Source, map[string]reco
 	return sources, targets
 }
 
+func (p *places) failoverPlaces() (map[string]failover.Target, map[string]failover.Source) {
+	targets, sources := map[string]failover.Target{}, map[string]failover.Source{}
+	for name, t := range p.targets {
+		targets[name] = t
+	}
+	for name, s := range p.sources {
+		sources[name] = s
+	}
+	return targets, sources
+}
+
 // Source tells how this node sees a source. It implements httpapi.Stores.
 func (p *places) Source(ctx context.Context, name string) (api.Place, bool) {
 	s, ok := p.sources[name]
@@ -161,191 +166,6 @@ func publicReason(err error) string {
 		}
 	}
 	return "failed"
-}
-
-// mappings checks specifications against the sources of this node. It implements httpapi.Mappings.
-type mappings struct {
-	places  *places
-	replica *replica.Replica
-	rules   *compiledRules
-}
-
-// Check implements httpapi.Mappings: everything that can be known to be wrong is refused before the mapping is accepted.
-func (m mappings) Check(ctx context.Context, name string, raw []byte) (httpapi.Checked, error) {
-	var spec mapping.Spec
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&spec); err != nil {
-		return httpapi.Checked{}, &httpapi.InvalidError{Faults: []api.Fault{{Field: "body", Reason: err.Error()}}}
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return httpapi.Checked{}, &httpapi.InvalidError{Faults: []api.Fault{{Field: "body", Reason: "more than one JSON value"}}}
-	}
-	if err := spec.Validate(); err != nil {
-		return httpapi.Checked{}, edgeError(err)
-	}
-	if err := m.checkVoters(spec); err != nil {
-		return httpapi.Checked{}, err
-	}
-	checked, err := m.places.sources[spec.Source].Check(ctx, spec)
-	if err != nil {
-		return httpapi.Checked{}, edgeError(err)
-	}
-	columns, err := json.Marshal(checked.Columns)
-	if err != nil {
-		return httpapi.Checked{}, fmt.Errorf("columns of mapping %s: %w", name, err)
-	}
-	return httpapi.Checked{Source: spec.Source, Target: spec.Target, Table: spec.Table, Columns: columns}, nil
-}
-
-// checkVoters refuses a mapping whose source or target some node lacks: it would stop when that node leads.
-func (m mappings) checkVoters(spec mapping.Spec) error {
-	var faults []api.Fault
-	if m.places.sources[spec.Source] == nil {
-		faults = append(faults, api.Fault{Field: "source", Reason: "this node's configuration names no source " + spec.Source})
-	}
-	if m.places.targets[spec.Target] == nil {
-		faults = append(faults, api.Fault{Field: "target", Reason: "this node's configuration names no target " + spec.Target})
-	}
-	m.replica.View(func(s *fsm.State) {
-		s.Nodes(func(n fsm.Node) bool {
-			if !has(n.Sources, spec.Source) {
-				faults = append(faults, api.Fault{Field: "source", Reason: "node " + n.ID + " has no source " + spec.Source})
-			}
-			if !has(n.Targets, spec.Target) {
-				faults = append(faults, api.Fault{Field: "target", Reason: "node " + n.ID + " has no target " + spec.Target})
-			}
-			return true
-		})
-	})
-	if len(faults) > 0 {
-		return &httpapi.InvalidError{Faults: faults}
-	}
-	return nil
-}
-
-func has(places []fsm.Place, name string) bool {
-	for _, p := range places {
-		if p.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// Inspect implements httpapi.Mappings.
-func (m mappings) Inspect(ctx context.Context, name string, raw []byte) (api.MappingCheck, error) {
-	out := api.MappingCheck{OK: true, Findings: []api.Finding{}}
-	_, err := m.Check(ctx, name, raw)
-	var invalid *httpapi.InvalidError
-	if !errors.As(err, &invalid) {
-		return out, err
-	}
-	out.OK = false
-	for _, f := range invalid.Faults {
-		out.Findings = append(out.Findings, api.Finding{Level: "error", Field: f.Field, Reason: f.Reason})
-	}
-	return out, nil
-}
-
-// Keys implements httpapi.Mappings.
-func (m mappings) Keys(ctx context.Context, record fsm.Mapping, e httpapi.RowKeys) ([]string, error) {
-	keys := [][]json.RawMessage{e.Old, e.New}
-	if len(e.New) == 0 {
-		keys[1] = e.PK
-	}
-	var out []string
-	for _, key := range keys {
-		if len(key) == 0 {
-			continue
-		}
-		canonical, err := m.Key(ctx, record, key)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, canonical)
-	}
-	return out, nil
-}
-
-// Key implements httpapi.Mappings.
-func (m mappings) Key(_ context.Context, record fsm.Mapping, pk []json.RawMessage) (string, error) {
-	rule, err := m.rules.compile(record)
-	if err != nil {
-		return "", err
-	}
-	parts, err := rule.PK(pk)
-	if err != nil {
-		return "", edgeError(err)
-	}
-	return mapping.EncodePK(parts), nil
-}
-
-// Look implements httpapi.Mappings.
-func (m mappings) Look(ctx context.Context, record fsm.Mapping, key string) (api.KeyCheck, error) {
-	rule, err := m.rules.compile(record)
-	if err != nil {
-		return api.KeyCheck{}, err
-	}
-	source, target := m.places.sources[record.Source], m.places.targets[record.Target]
-	switch {
-	case source == nil:
-		return api.KeyCheck{}, fmt.Errorf("%w: this node's configuration names no source %s", httpapi.ErrSourceUnreachable, record.Source)
-	case target == nil:
-		return api.KeyCheck{}, fmt.Errorf("%w: this node's configuration names no target %s", httpapi.ErrTargetUnreachable, record.Target)
-	}
-	return look(ctx, rule, source, target, key)
-}
-
-// edgeError puts what mapping and mysql say into the edge's words.
-func edgeError(err error) error {
-	var invalid *mapping.InvalidError
-	var pk *mapping.PKError
-	switch {
-	case errors.As(err, &invalid):
-		out := &httpapi.InvalidError{}
-		for _, f := range invalid.Faults {
-			out.Faults = append(out.Faults, api.Fault{Field: f.Field, Reason: f.Reason})
-		}
-		return out
-	case errors.As(err, &pk):
-		return &httpapi.InvalidError{Faults: []api.Fault{{Field: "pk", Reason: pk.Error()}}}
-	case errors.Is(err, mysql.ErrTableChanged):
-		return &httpapi.InvalidError{Faults: []api.Fault{{Field: "table", Reason: "the source has no such table or column, or its account may not see it"}}}
-	case errors.Is(err, mysql.ErrDenied):
-		return &httpapi.InvalidError{Faults: []api.Fault{{Field: "table", Reason: "the source's account may not read it"}}}
-	case errors.Is(err, mysql.ErrNotPrimary), errors.Is(err, mysql.ErrUnreachable):
-		return fmt.Errorf("%w: %w", httpapi.ErrSourceUnreachable, err)
-	}
-	return err
-}
-
-// newRules makes an empty set.
-func newRules() *compiledRules { return &compiledRules{rules: map[string]*mapping.Mapping{}} }
-
-// compiledRules keeps the newest compiled form of each mapping, because compiling costs more than checking a key.
-type compiledRules struct {
-	mu    sync.Mutex
-	rules map[string]*mapping.Mapping
-}
-
-func (c *compiledRules) compile(record fsm.Mapping) (*mapping.Mapping, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if have := c.rules[record.Name]; have != nil && have.Revision() == record.Revision {
-		return have, nil
-	}
-	var spec mapping.Spec
-	var columns []mapping.Column
-	if err := errors.Join(json.Unmarshal(record.Spec, &spec), json.Unmarshal(record.Columns, &columns)); err != nil {
-		return nil, fmt.Errorf("mapping %s: %w", record.Name, err)
-	}
-	rule, err := mapping.Compile(spec, record.Revision, columns)
-	if err != nil {
-		return nil, fmt.Errorf("mapping %s: %w", record.Name, err)
-	}
-	c.rules[record.Name] = rule
-	return rule, nil
 }
 
 // outboxView is the delivery as the edge shows it.
