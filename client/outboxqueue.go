@@ -53,6 +53,7 @@ type Sync struct {
 	app   *App
 	cache Invalidator // or nil
 	wake  chan struct{}
+	max   int // of rows
 
 	mu       sync.Mutex
 	rows     map[string]*dirtyRow
@@ -79,7 +80,7 @@ type dirtyRow struct {
 // phase flush waits until all was accepted; what is left then makes the exit code ExitLeftovers and is reported to the coordinator, if that can
 // be reached, and to the log. Counted are sync_queue, what waits, and sync_dirty, what of that was sent in vain. One is enough for an instance.
 func (a *App) Sync(cache Invalidator) *Sync {
-	s := &Sync{app: a, cache: cache, wake: make(chan struct{}, 1), rows: map[string]*dirtyRow{}, accepted: make(chan struct{}, 1)}
+	s := &Sync{app: a, cache: cache, wake: make(chan struct{}, 1), max: dirtyMax, rows: map[string]*dirtyRow{}, accepted: make(chan struct{}, 1)}
 	a.Counter("sync_queue", func() uint64 { return uint64(s.Waiting()) })
 	a.Counter("sync_dirty", func() uint64 { return uint64(s.Dirty()) })
 	a.Flush("sync", s.flush, Undo(s.stay))
@@ -204,7 +205,7 @@ func (s *Sync) add(rows []*dirtyRow, failed bool) error {
 			fresh++
 		}
 	}
-	if len(s.rows)+fresh > dirtyMax {
+	if len(s.rows)+fresh > s.max {
 		return fmt.Errorf("%w: %d rows", ErrDirtyFull, len(s.rows))
 	}
 	for _, r := range rows {

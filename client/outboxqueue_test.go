@@ -163,6 +163,7 @@ func TestSync_FlushWaitsForWhatIsDirty(t *testing.T) {
 	t.Parallel()
 	signals := make(quiescetest.Signals, 2)
 	coordinator, app, s := syncApp(t, nil, Signals(signals), Grace(GraceDefault), LameDuck(1))
+	app.budget.limit[PhaseFlush] = time.Minute
 	coordinator.FailNext(1_000, api.CodeOutboxFull, outboxPath)
 	must(t, s.EnqueueLater(order(1), order(2)))
 	began := make(chan struct{})
@@ -214,6 +215,7 @@ func TestSync_ADrainThatIsUndoneLeavesNothingReported(t *testing.T) {
 	s := app.Sync(nil)
 	coordinator.FailNext(1_000_000, api.CodeOutboxFull, outboxPath)
 	must(t, s.EnqueueLater(order(1), order(2)))
+	app.budget.limit[PhaseFlush] = time.Minute
 	must(t, coordinator.Drain(id))
 	eventually(t, "what waits is reported", func() bool { return coordinator.Status(id).Leftovers == 2 })
 	must(t, coordinator.Undo(id))
@@ -228,12 +230,13 @@ func TestSync_ADrainThatIsUndoneLeavesNothingReported(t *testing.T) {
 
 func TestSync_IsBoundedAndRefusesWhatNamesNothing(t *testing.T) {
 	t.Parallel()
-	s := &Sync{app: &App{}, wake: make(chan struct{}, 1), rows: map[string]*dirtyRow{}}
-	for i := range dirtyMax {
+	const most = 100
+	s := &Sync{app: &App{}, wake: make(chan struct{}, 1), max: most, rows: map[string]*dirtyRow{}}
+	for i := range most {
 		must(t, s.EnqueueLater(order(i)))
 	}
 	must(t, s.EnqueueLater(order(0))) // waits already
-	if err := s.EnqueueLater(order(dirtyMax)); !errors.Is(err, ErrDirtyFull) || s.Waiting() != dirtyMax {
+	if err := s.EnqueueLater(order(most)); !errors.Is(err, ErrDirtyFull) || s.Waiting() != most {
 		t.Errorf("one more: %v, %d wait", err, s.Waiting())
 	}
 	for _, c := range []Change{{}, {Mapping: "orders"}, {PK: 1}, {Mapping: "orders", PK: strings.Repeat("x", eventBytesMax)}} {
