@@ -1,12 +1,14 @@
 package mysql_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/quiescehq/quiesce/cluster_test/services"
 	"github.com/quiescehq/quiesce/mysql"
 )
 
@@ -277,5 +279,50 @@ func TestTriggers_WhatCannotBeIsRefused(t *testing.T) {
 		if _, err := schema.PlanTriggers(t.Context(), c.spec); !errors.Is(err, c.want) {
 			t.Errorf("%+v: %v, want %v", c.spec, err, c.want)
 		}
+	}
+}
+
+// What triggers cost a connection that inserts row by row, each in its own transaction.
+func BenchmarkTriggers_Inserts(b *testing.B) {
+	for _, with := range []bool{false, true} {
+		b.Run(fmt.Sprintf("triggers=%v", with), func(b *testing.B) {
+			dsn := services.Require(b).MySQLDSN
+			db, err := sql.Open("mysql", dsn)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			db.SetMaxOpenConns(1)
+			if _, err := db.Exec("CREATE TABLE items (id BIGINT PRIMARY KEY, v VARCHAR(100))"); err != nil {
+				b.Fatal(err)
+			}
+			if with {
+				withTriggers(b, dsn)
+			}
+			for i := 0; b.Loop(); i++ {
+				if _, err := db.Exec("INSERT INTO items VALUES (?, 'some value of a row')", i); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "inserts/s")
+		})
+	}
+}
+
+func withTriggers(b *testing.B, dsn string) {
+	schema, err := mysql.OpenSchema(mysql.Config{Name: "shop", DSN: dsn})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer schema.Close()
+	plan, err := schema.PlanTriggers(b.Context(), mysql.TriggerSpec{Mapping: "items", Table: "items", PrimaryKey: []string{"id"}, Columns: []string{"v"}})
+	if err == nil {
+		err = schema.CreateOutboxTables(b.Context())
+	}
+	if err == nil {
+		_, err = schema.ApplyTriggers(b.Context(), plan)
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }

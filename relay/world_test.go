@@ -32,6 +32,7 @@ const (
 type world struct {
 	*testing.T
 	log    *memoryLog
+	dsn    string
 	db     *sql.DB
 	source relay.Source
 	cfg    relay.Config
@@ -50,7 +51,7 @@ func newWorld(t *testing.T) *world {
 func bareWorld(t *testing.T) *world {
 	t.Helper()
 	dsn := services.Require(t).MySQLDSN
-	w := &world{T: t, log: newLog(t), cfg: relay.Default(), mapper: testMapper{}, said: &safeBuffer{}}
+	w := &world{T: t, dsn: dsn, log: newLog(t), cfg: relay.Default(), mapper: testMapper{}, said: &safeBuffer{}}
 	w.cfg.RetryMin, w.cfg.RetryMax, w.cfg.FullWait = 10*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond
 	w.cfg.PurgeEvery = time.Hour // but for the tests of it
 	db, err := sql.Open("mysql", dsn)
