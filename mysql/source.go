@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -105,7 +106,7 @@ func parseDSN(cfg Config) (*mysql.Config, error) {
 	return session, nil
 }
 
-// isolated sets the isolation level of each new connection. It is a statement of its own, for the variable's name differs between MySQL and MariaDB.
+// isolated sets the isolation level of each new connection. It is a statement of its own, for the variable's name differs between MySQL and MariaDB. So is what only Galera has.
 type isolated struct{ driver.Connector }
 
 func (c isolated) Connect(ctx context.Context) (driver.Conn, error) {
@@ -122,7 +123,20 @@ func (c isolated) Connect(ctx context.Context) (driver.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
+	// On a Galera node a read waits for what the cluster has committed before it: another node's commit is not yet here otherwise, and its event is already on its way.
+	if _, err := session.ExecContext(ctx, "SET SESSION wsrep_sync_wait = 1", nil); err != nil && !unknownVariable(err) {
+		conn.Close()
+		return nil, err
+	}
 	return conn, nil
+}
+
+const errorUnknownVariable = 1193
+
+// unknownVariable tells a server that has never heard of a session variable.
+func unknownVariable(err error) bool {
+	server, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && server.Number == errorUnknownVariable
 }
 
 // Close ends the pool. Calls in progress fail.

@@ -78,6 +78,7 @@ func TestSession_IsFixedWhateverTheDSNAndTheServerSay(t *testing.T) {
 	}
 	if id.Flavour == "mariadb" {
 		variables["@@tx_isolation"] = "READ-COMMITTED"
+		variables["@@wsrep_sync_wait"] = "1"
 	} else {
 		variables["@@transaction_isolation"] = "READ-COMMITTED"
 	}
