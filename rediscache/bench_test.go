@@ -42,6 +42,35 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkApplyInACluster is the same on three servers: a call of a script takes the keys of one slot, which is mostly one key.
+func BenchmarkApplyInACluster(b *testing.B) {
+	w, _ := clusterWorld(b)
+	target := w.open(b, nil)
+	value := strings.Repeat("v", 200)
+	keys, writes := make([]string, benchKeys), make([]Guarded, benchKeys)
+	for i := range keys {
+		keys[i] = "bench:cluster:" + strconv.Itoa(i)
+	}
+	var token uint64
+	for b.Loop() {
+		token++
+		for i, key := range keys {
+			writes[i] = set(key, token, value)
+		}
+		batch, err := target.Begin(b.Context(), keys)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, outcome := range apply(b, batch, writes...) {
+			if outcome != OutcomeApplied {
+				b.Fatal(outcome)
+			}
+		}
+		batch.Close()
+	}
+	b.ReportMetric(float64(benchKeys*b.N)/b.Elapsed().Seconds(), "keys/s")
+}
+
 func BenchmarkBegin(b *testing.B) {
 	target := openTarget(b, shared, nil)
 	for b.Loop() {

@@ -34,7 +34,8 @@
 // # Kinds
 //
 // A standalone server is where its address leads. Sentinels are asked for the primary before a Begin when there is none known, when the last one
-// failed, and every five seconds; all at once, and the latest failover that a majority knows of counts. A cluster's nodes are asked for its
+// failed, and every five seconds; all at once, and the latest failover that a majority knows of counts (TestSentinel_LatestFailoverCounts,
+// TestSentinel_ReplacedPrimaryIsLeftWithoutAnError). A cluster's nodes are asked for its
 // slots when there is no map, or the last one led to an error; never on the strength of a redirect.
 //
 // In a cluster a call of a script takes keys of one slot, so it mostly takes one. A Batch has one connection to each primary that its keys live on;

@@ -96,6 +96,38 @@ func TestCluster_MapsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
+func TestCluster_SlotsThatNobodyServesSnoozeAndCostNoOthers(t *testing.T) {
+	t.Parallel()
+	s := services.OwnRedis(t, "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-port", portOf(harness.FreeAddr(t)))
+	s.Do("CLUSTER", "ADDSLOTSRANGE", 0, slotCount/2-1)
+	var served, orphans []string
+	for _, key := range keysOf(t, 40) {
+		if slotOf(key) < slotCount/2 {
+			served = append(served, key)
+		} else {
+			orphans = append(orphans, key)
+		}
+	}
+	services.Eventually(t, "the cluster serves", func() bool { return s.Client.Exists(t.Context(), served[0]).Err() == nil })
+	target := (&world{config: Config{Name: "cache", Kind: Cluster, Addrs: []string{s.Addr}}}).open(t, nil)
+	all := slices.Concat(orphans, served)
+	writes := each(all, func(key string) Guarded { return set(key, 1, "v") })
+	batch := beginFor(t, target, all)
+	outcomes, err := batch.Apply(t.Context(), writes)
+	expectOver(t, err, ErrSnooze)
+	expectAll(t, outcomes[:len(orphans)], OutcomeUnknown)
+	expectAll(t, outcomes[len(orphans):], OutcomeApplied)
+	batch.Close()
+	if _, err := target.Begin(t.Context(), orphans); !errors.Is(err, ErrSnooze) {
+		t.Errorf("begin: %v", err)
+	}
+	if _, err := target.Read(t.Context(), []KeyRequest{{Key: orphans[0], Type: mapping.TypeString}}); !errors.Is(err, ErrSnooze) {
+		t.Errorf("read: %v", err)
+	}
+	s.Do("CLUSTER", "ADDSLOTSRANGE", slotCount/2, slotCount-1)
+	applyAgain(t, target, all, writes)
+}
+
 func TestCluster_SlotThatMovesBetweenBeginAndApplyEndsItsServersPartAlone(t *testing.T) {
 	t.Parallel()
 	w, cluster := clusterWorld(t)
@@ -336,6 +368,27 @@ func TestSentinel_ReplacedPrimaryIsLeftWithoutAnError(t *testing.T) {
 	known.asked = time.Now().Add(-sentinelAge)
 	if batch := begin(t, target); batch.Identity().Servers[0].Addr != watched.Primary.Addr {
 		t.Errorf("the batch is on the old primary")
+	}
+}
+
+// Any majority holds one that knows the last failover, if a majority does.
+func TestSentinel_LatestFailoverCounts(t *testing.T) {
+	t.Parallel()
+	sentinel := func(port, epoch string) string {
+		return scripted(t, map[string]string{
+			"get-master-addr-by-name": fmt.Sprintf("*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n", len(port), port),
+			"master":                  fmt.Sprintf("*2\r\n$12\r\nconfig-epoch\r\n$%d\r\n%s\r\n", len(epoch), epoch),
+		})
+	}
+	for range 5 {
+		f := newFleet(Config{Kind: Sentinel, MasterName: "shop", Addrs: []string{sentinel("7001", "9"), sentinel("7002", "10"), sentinel("7002", "10")}}.withDefaults())
+		l, err := f.layout(t.Context())
+		if err != nil || l.nodes[0].addr != "127.0.0.1:7002" {
+			t.Errorf("%+v, %v", l, err)
+		}
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
