@@ -131,7 +131,7 @@ func TestCluster_SlotsThatNobodyServesSnoozeAndCostNoOthers(t *testing.T) {
 func TestCluster_SlotThatMovesBetweenBeginAndApplyEndsItsServersPartAlone(t *testing.T) {
 	t.Parallel()
 	w, cluster := clusterWorld(t)
-	target := w.open(t, patient)
+	target := w.open(t, nil)
 	keys := keysOf(t, 60)
 	by := spread(cluster, keys)
 	moved := by[0][0]
@@ -198,7 +198,7 @@ func TestCluster_SlotUnderWayIsNotFollowed(t *testing.T) {
 func TestCluster_FailoverBetweenBeginAndApplyEndsItsServersPartAlone(t *testing.T) {
 	t.Parallel()
 	w, cluster := clusterWorld(t)
-	target := w.open(t, patient)
+	target := w.open(t, nil)
 	keys := keysOf(t, 40)
 	by := spread(cluster, keys)
 	apply(t, beginFor(t, target, keys), each(keys, func(key string) Guarded { return set(key, 1, "v") })...)
@@ -299,7 +299,7 @@ func TestCluster_SlotThatMovesDuringASweepEndsIt(t *testing.T) {
 func TestSentinel_DeadPrimaryIsUnknownAndTheNextOneIsAsked(t *testing.T) {
 	t.Parallel()
 	w, watched := sentinelWorld(t)
-	target := w.open(t, patient)
+	target := w.open(t, nil)
 	key := keyOf(t, "k")
 	expectOutcome(t, apply(t, begin(t, target), set(key, 1, "v")), OutcomeApplied)
 	services.Eventually(t, "the replica has it", func() bool { return watched.Replica.Do("EXISTS", key) == int64(1) })
@@ -330,9 +330,9 @@ func TestSentinel_DeadPrimaryIsUnknownAndTheNextOneIsAsked(t *testing.T) {
 func TestSentinel_GivenUpPrimaryConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	w, watched := sentinelWorld(t)
-	target := w.open(t, func(c *Config) { patient(c); c.Confirm = Confirm{Replicas: 1, Timeout: 2 * time.Second} })
+	target := w.open(t, func(c *Config) { patient(c); c.Confirm = Confirm{Replicas: 1, Timeout: time.Second} })
 	key := keyOf(t, "k")
-	expectOutcome(t, apply(t, begin(t, target), set(key, 1, "v")), OutcomeApplied)
+	expectOutcome(t, apply(t, begin(t, w.open(t, confirming(1, 10*time.Second))), set(key, 1, "v")), OutcomeApplied)
 	batch := begin(t, target)
 	old := watched.Primary
 	watched.Failover()
@@ -396,7 +396,7 @@ func TestSentinel_LatestFailoverCounts(t *testing.T) {
 func TestSentinel_ServerThatIsNoPrimaryIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	w, watched := sentinelWorld(t)
-	target := w.open(t, patient)
+	target := w.open(t, nil)
 	key := keyOf(t, "k")
 	batch := begin(t, target)
 	expectOutcome(t, apply(t, batch, set(key, 1, "v")), OutcomeApplied)
@@ -530,7 +530,7 @@ func TestConfirm_EndsBeforeTheCallersTime(t *testing.T) {
 	expectOutcome(t, apply(t, begin(t, target), set("k", 1, "v")), OutcomeApplied)
 	replica.Freeze()
 	batch := begin(t, target)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	outcomes, err := batch.Apply(ctx, []Guarded{set("k", 2, "v")})
 	expectOver(t, err, ErrUnconfirmed)
