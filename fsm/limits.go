@@ -64,13 +64,14 @@ const (
 	PatternLiteralMin  = 2 // bytes before the first wildcard
 	CleanupSamplesMax  = 10
 
-	MappingsMax    = 1_000
-	SpecBytesMax   = 32 << 10
-	EventsBatchMax = 2_000 // rows in one command: an event whose key changed names two
-	PendingMax     = 1_000_000
-	ReplayBatchMax = 1_000
-	PausesMax      = 1_000
-	StoresMax      = 1_000
+	MappingsMax         = 1_000
+	SpecBytesMax        = 32 << 10
+	EventsBatchMax      = 2_000 // rows in one command: an event whose key changed names two
+	PendingMax          = 1_000_000
+	ReplayBatchMax      = 1_000
+	replayStepMaxMicros = 60_000_000
+	PausesMax           = 1_000
+	StoresMax           = 1_000
 
 	PreparedMax      = 100_000 // prepares; their events count towards PendingMax
 	PreparedTTLMinMs = 1_000

@@ -9,7 +9,7 @@ import (
 // row after the token was given, and the cache takes only writes with a higher token than its last.
 type Event struct {
 	Mapping    string `cbor:"1,keyasint"`
-	PK         string `cbor:"2,keyasint"` // canonical; see mapping.EncodePK
+	PK         string `cbor:"2,keyasint"` // canonical; see mapping.EncodeKey
 	Token      uint64 `cbor:"3,keyasint"` // newest
 	EnqueuedAt uint64 `cbor:"4,keyasint"` // cluster time of the oldest of the events that were folded into this one
 	Attempts   uint32 `cbor:"5,keyasint,omitempty"`

@@ -15,7 +15,7 @@ func (ReplayEvents) kind() Kind { return kindReplayEvents }
 
 func (c ReplayEvents) apply(s *State) Result {
 	n := uint64(len(c.Rows))
-	if n == 0 || n > ReplayBatchMax || c.StepMicros > 1e6*60 || c.DelayMs+c.StepMicros*n/1000 > WaitMaxMs {
+	if n == 0 || n > ReplayBatchMax || c.StepMicros > replayStepMaxMicros || c.DelayMs+c.StepMicros*n/1000 > WaitMaxMs {
 		return refuse(CodeInvalid, "number of rows or delay out of bounds")
 	}
 	if s.events.len()+s.reserved+len(c.Rows) > PendingMax {
