@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/mysql"
@@ -31,7 +32,7 @@ func (m *mover) sort(ctx context.Context, rows []mysql.OutboxRow) (sorted, error
 		refs, err := m.rowsOf(ctx, mappings, row)
 		switch {
 		case errors.Is(err, ErrKey):
-			out.refused = append(out.refused, mysql.Refusal{ID: row.ID, Reason: err.Error()})
+			out.refused = append(out.refused, mysql.Refusal{ID: row.ID, Reason: strings.TrimPrefix(err.Error(), ErrKey.Error()+": ")})
 			continue
 		case err != nil:
 			return sorted{}, fmt.Errorf("%w: row %d of mapping %s: %w", errMapper, row.ID, row.Mapping, err)
