@@ -15,6 +15,7 @@ import (
 
 	"github.com/quiescehq/quiesce/alert"
 	"github.com/quiescehq/quiesce/drain"
+	"github.com/quiescehq/quiesce/failover"
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/httpapi"
 	"github.com/quiescehq/quiesce/outbox"
@@ -106,7 +107,12 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts}
+	targetsSeen, sourcesSeen := n.places.failoverPlaces()
+	failovers, err := failover.New(failover.Default(), failover.Parts{Log: log, Targets: targetsSeen, Sources: sourcesSeen, Memory: delivery, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts, failovers}
 	n.edge, err = httpapi.New(httpapi.Config{
 		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: edgeMappings,
 		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays},
