@@ -41,6 +41,9 @@ type Row struct {
 // AppendWrites appends what each key of the tuple should become. A nil row is a row that is surely gone, never one that could not be read.
 // token is the event's: it seeds the jitter, so that every retry of the event asks for the same TTL. The writes share their value.
 func (m *Mapping) AppendWrites(writes []Write, tuple []string, row *Row, token uint64) ([]Write, error) {
+	if len(tuple) != len(m.keyColumns) {
+		return writes, fmt.Errorf("%w: %d parts for %d key columns", ErrUnrenderable, len(tuple), len(m.keyColumns))
+	}
 	w, err := m.content(tuple, row)
 	if err != nil {
 		return writes, err

@@ -97,7 +97,7 @@ func TestTemplate_DifferentRowsNeverShareAKey(t *testing.T) {
 		owner := make(map[string]string)
 		for range 20_000 {
 			pk := []string{fmt.Sprint(rng.IntN(400) - 200), fmt.Sprint(rng.IntN(400) - 200)}
-			key, row := parsed.render(pk), EncodePK(pk)
+			key, row := parsed.render(pk), EncodeKey(pk)
 			if other, taken := owner[key]; taken && other != row {
 				t.Fatalf("%s: %s and %s share %q", template, row, other, key)
 			}

@@ -2,8 +2,8 @@
 //
 // # Purpose
 //
-// A [Source] reads tables as a compiled mapping wants them: by key ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
-// tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Check]). A [TransactionReader] looks at the transactions of
+// A [Source] reads tables as a compiled mapping wants them: by the tuples of its key columns ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
+// tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Inspect], [Source.Check]). A [TransactionReader] looks at the transactions of
 // a server, and ends those that are to end. An [OutboxSource] has an account of its own for the quiesce tables: it reads and deletes outbox rows,
 // sets bad ones aside, and probes and purges fences.
 //
@@ -14,7 +14,8 @@
 //   - Every session is the same on every node: autocommit, READ COMMITTED, UTC, utf8mb4, one sql_mode. Session variables in a DSN are refused, for two nodes would print one row differently.
 //   - Values are the server's own text. The driver parses FLOAT, DOUBLE and YEAR even in the text protocol, so those are selected as characters; FLOAT as col+0e0, for the server
 //     prints six digits of it: 16777217 would become 16777200.
-//   - Identifiers come from information_schema and are quoted; key values are checked decimal digits. No other text reaches a statement except as an argument.
+//   - A read by key takes only the row whose canonical tuple is the asked one, whatever else the column's collation finds. (TestReadRows_EachKeyFindsItsOwnRowOrIsRefused)
+//   - Identifiers come from information_schema and are quoted; literals are checked digits and dates, or hexadecimal. No other text reaches a statement except as an argument.
 //   - No error, and no log line, holds a DSN.
 //   - A connection is ended only while it is in the very transaction that was seen, as two readings at least 250 ms apart say, the second of
 //     which is proved to be new, and the process list after them. It is KILL CONNECTION: KILL QUERY would leave the transaction open.
@@ -42,8 +43,8 @@
 // # Limits
 //
 // BatchRowsMax and ChunkRowsMax rows a call, 64 MiB of values a call; TransactionsMax transactions of a reading. Ages are those of the server's
-// clock in its own time zone: where that is not UTC they may be an hour off while summer time ends. The proof is read_only: a writable replica passes it, and on Galera a node that lags passes too
-// (wsrep_sync_wait is not set). Point a source at the primary.
+// clock in its own time zone: where that is not UTC they may be an hour off while summer time ends. The proof is read_only: a writable replica passes it. Point a source at the primary.
+// On Galera a read waits until its node has what the cluster committed (wsrep_sync_wait).
 //
 // # Not here
 //

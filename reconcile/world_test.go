@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -146,14 +147,22 @@ func (w *world) fill() {
 			return
 		}
 		after = rows[len(rows)-1].PK
-		guarded := make([]rediscache.Guarded, len(rows))
-		for i := range rows {
-			if guarded[i].Write, err = w.mapping.Render(rows[i].Key, &rows[i], 1); err != nil {
-				w.t.Fatal(err)
+		for part := range slices.Chunk(rows, 500) {
+			var guarded []rediscache.Guarded
+			for i := range part {
+				if part[i].Key == nil {
+					continue // names no key
+				}
+				writes, err := w.mapping.AppendWrites(nil, part[i].Key, &part[i], 1)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				for _, write := range writes {
+					guarded = append(guarded, rediscache.Guarded{Token: 1, Write: write})
+				}
 			}
-			guarded[i].Token = 1
+			w.apply(guarded)
 		}
-		w.apply(guarded)
 	}
 }
 
@@ -191,13 +200,16 @@ func (w *world) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	guarded := make([]rediscache.Guarded, len(events))
+	var guarded []rediscache.Guarded
 	settle := fsm.SettleEvents{}
 	for i, e := range events {
-		if guarded[i].Write, err = w.mapping.Render(pks[i], rows[e.PK], e.Token); err != nil {
+		writes, err := w.mapping.AppendWrites(nil, pks[i], rows[e.PK], e.Token)
+		if err != nil {
 			return err
 		}
-		guarded[i].Token = e.Token
+		for _, write := range writes {
+			guarded = append(guarded, rediscache.Guarded{Token: e.Token, Write: write})
+		}
 		settle.Events = append(settle.Events, fsm.Settlement{Row: fsm.RowRef{Mapping: e.Mapping, PK: e.PK}, Revision: w.mapping.Revision(), Token: e.Token})
 	}
 	if _, err := batch.Apply(ctx, guarded); err != nil {
