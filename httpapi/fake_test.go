@@ -198,6 +198,8 @@ func (f *fake) Timeline(fsm.RowRef) api.KeyTimeline {
 
 func (f *fake) Relays() []api.Relay { return []api.Relay{{Source: "shop", State: "running"}} }
 
+func (f *fake) Serves(source string) bool { return source != "bare" }
+
 func (f *fake) Nudge(source string) bool { return source == "shop" }
 
 func (f *fake) Breakers() []api.Breaker { return []api.Breaker{{Name: "main", State: "closed"}} }

@@ -140,6 +140,8 @@ type Delivery struct {
 // Relays are the leader's relays of outbox tables.
 type Relays interface {
 	Relays() []api.Relay
+	// Serves tells whether there is one for a source: without it nobody would look at its fences.
+	Serves(source string) bool
 	// Nudge has the relay of a source look at its table now; false if there is none.
 	Nudge(source string) bool
 }

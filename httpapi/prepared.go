@@ -37,6 +37,9 @@ func (s *Server) prepareEvents() operation[api.PrepareEvents, api.Prepared] {
 				m, _ := st.Mapping(c.body.Events[0].Mapping)
 				source = m.Source
 			})
+			if s.cfg.Relays != nil && !s.cfg.Relays.Serves(source) {
+				return nil, problem(api.CodePlaceUnknown, "source "+source+" has no outbox account in this node's configuration: nobody would find out whether the transaction is over")
+			}
 			return fsm.PrepareEvents{Source: source, Events: rows, Spans: spans, TTLMs: c.body.TTLMs, Instance: c.body.Instance}, nil
 		},
 		answer: func(r fsm.Result) (api.Prepared, int) {

@@ -84,6 +84,16 @@ func TestDead_FiltersThatCouldMeanAnythingAreRefused(t *testing.T) {
 	}
 }
 
+// TestPrepare_SourceWhoseFencesNobodyLooksAtIsRefused: what it announces would wait for ever.
+func TestPrepare_SourceWhoseFencesNobodyLooksAtIsRefused(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	e.do(put, "/v1/mappings/m", `{"source":"bare","table":"t"}`)
+	if p := e.do(post, "/v1/outbox/prepare", `{"events":[{"mapping":"m","pk":[1]}]}`).problem(t); p.Code != api.CodePlaceUnknown {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestOutbox_EventUnderWayIsShownAsSent: and a pause is named before whatever else holds an event up.
 func TestOutbox_EventUnderWayIsShownAsSent(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,9 @@ func (t *Task) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// Serves tells whether the source has a relay, and so somebody who looks at its fences.
+func (t *Task) Serves(source string) bool { return t.places[source] != nil }
+
 // Nudge has the relay of a source look at its table now. It is false if there is none.
 func (t *Task) Nudge(source string) bool {
 	p, ok := t.places[source]

@@ -23,6 +23,9 @@ type relays struct {
 // Relays implements httpapi.Relays.
 func (r *relays) Relays() []api.Relay { return []api.Relay{{Source: Source, State: "running"}} }
 
+// Serves implements httpapi.Relays: there is one for every source.
+func (r *relays) Serves(string) bool { return true }
+
 // Nudge implements httpapi.Relays.
 func (r *relays) Nudge(source string) bool {
 	if source != Source {

@@ -83,6 +83,9 @@ func (v relaysView) Relays() []api.Relay {
 	return out
 }
 
+// Serves implements httpapi.Relays.
+func (v relaysView) Serves(source string) bool { return v.task.Serves(source) }
+
 // Nudge implements httpapi.Relays.
 func (v relaysView) Nudge(source string) bool { return v.task.Nudge(source) }
 
