@@ -32,8 +32,8 @@ type adoption struct {
 	prepared int       // prepares that were open when this leader began
 	fences   bool      // what it had prepared is resolved, or was waited for long enough
 	until    time.Time // end of that wait
-	failures    int
-	retry       time.Time // nothing is proposed before
+	failures int
+	retry    time.Time // nothing is proposed before
 }
 
 func newAdopter(r *run) *adopter {
