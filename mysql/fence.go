@@ -3,9 +3,9 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -141,12 +141,14 @@ func (o *OutboxSource) deleteFences(ctx context.Context, ids []any) (int, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.source.queryTimeout)
 	defer cancel()
-	done, err := o.source.pool.ExecContext(ctx, "DELETE FROM quiesce_fence WHERE id IN ("+placeholders(len(ids))+")", ids...)
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return 0, err
+	}
+	done, err := o.source.pool.ExecContext(ctx, deleteFence, string(list))
 	if err != nil {
 		return 0, err
 	}
 	n, err := done.RowsAffected()
 	return int(n), err
 }
-
-func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }

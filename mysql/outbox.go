@@ -133,7 +133,17 @@ func scanOutbox(rows *sql.Rows) (OutboxBatch, error) {
 	return batch, nil
 }
 
-// Delete removes rows of the outbox table. Ids that are gone are no error.
+// Statements that lock name rows by a list, and look up one after another: where most of a table is named, the optimizer goes over all of it whatever index it is told to use, and
+// waits for each row that an application has not committed yet. The list is a JSON array.
+const (
+	listed       = "JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS x STRAIGHT_JOIN quiesce_outbox AS o ON o.id = x.id"
+	deleteOutbox = "DELETE o FROM " + listed
+	lockOutbox   = "SELECT o.id FROM " + listed + " FOR UPDATE"
+	listedFences = "JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) AS x STRAIGHT_JOIN quiesce_fence AS f ON f.id = x.id"
+	deleteFence  = "DELETE f FROM " + listedFences
+)
+
+// Delete removes rows of the outbox table, and waits for no others. Ids that are gone are no error.
 func (o *OutboxSource) Delete(ctx context.Context, ids []uint64) error {
 	if len(ids) == 0 {
 		return nil
@@ -143,7 +153,7 @@ func (o *OutboxSource) Delete(ctx context.Context, ids []uint64) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, o.source.queryTimeout)
 	defer cancel()
-	_, err := o.source.pool.ExecContext(bounded, "DELETE FROM quiesce_outbox WHERE id IN ("+numbersOf(ids)+")")
+	_, err := o.source.pool.ExecContext(bounded, deleteOutbox, listOf(ids))
 	return o.wrap(ctx, err)
 }
 
@@ -180,15 +190,15 @@ func (o *OutboxSource) refuse(ctx context.Context, refusals []Refusal) error {
 		reasons.WriteString(" WHEN " + strconv.FormatUint(r.ID, 10) + " THEN ?")
 	}
 	// An earlier leader may be at the same: who locks the rows first moves them, and the other finds none.
-	in := "WHERE id IN (" + numbersOf(ids) + ")"
+	list := listOf(ids)
 	for _, statement := range []struct {
 		text string
 		args []any
 	}{
-		{"SELECT id FROM quiesce_outbox " + in + " FOR UPDATE", nil},
+		{lockOutbox, []any{list}},
 		{"INSERT INTO quiesce_refused (id, mapping, pk, old_key, new_key, created_at, reason) SELECT id, mapping, pk, old_key, new_key, created_at, CASE id" + reasons.String() +
-			" END FROM quiesce_outbox " + in, args},
-		{"DELETE FROM quiesce_outbox " + in, nil},
+			" END FROM quiesce_outbox WHERE id IN (" + numbersOf(ids) + ")", args},
+		{deleteOutbox, []any{list}},
 	} {
 		if _, err := tx.ExecContext(ctx, statement.text, statement.args...); err != nil {
 			return err
@@ -204,6 +214,9 @@ func clipRunes(s string, runesMax int) string {
 	}
 	return string([]rune(s)[:runesMax])
 }
+
+// listOf is a JSON array.
+func listOf(ids []uint64) string { return "[" + numbersOf(ids) + "]" }
 
 func numbersOf(ids []uint64) string {
 	b := make([]byte, 0, 12*len(ids))

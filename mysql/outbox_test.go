@@ -133,6 +133,61 @@ func TestOutboxRead_SeesOnlyWhatIsCommitted(t *testing.T) {
 	}
 }
 
+// What is removed or refused is most of a table, or all of it but what an application has not committed yet. Nothing waits for that: with a scan of the table
+// each of these would wait until its time is over.
+func TestOutbox_NothingWaitsForRowsThatAreNotCommitted(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 5, 100, mysql.OutboxRowsMax} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			f := newOutbox(t)
+			open, err := f.db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer open.Rollback()
+			uncommitted := func() {
+				t.Helper()
+				if _, err := open.Exec("INSERT INTO quiesce_outbox (mapping) VALUES ('open')"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fill := func() (ids []uint64) {
+				t.Helper()
+				f.exec("INSERT INTO quiesce_outbox (mapping) VALUES " + strings.TrimSuffix(strings.Repeat("('m'),", n), ","))
+				for _, row := range f.read(n).Rows {
+					ids = append(ids, row.ID)
+				}
+				return ids
+			}
+			uncommitted()
+			ids := fill()
+			uncommitted()
+			began := time.Now()
+			if err := f.outbox.Delete(t.Context(), ids); err != nil {
+				t.Fatalf("delete: %v after %s", err, time.Since(began))
+			}
+			var refusals []mysql.Refusal
+			for _, id := range fill() {
+				refusals = append(refusals, mysql.Refusal{ID: id, Reason: "test"})
+			}
+			uncommitted()
+			if err := f.outbox.Refuse(t.Context(), refusals); err != nil {
+				t.Fatalf("refuse: %v after %s", err, time.Since(began))
+			}
+			if left := f.read(min(n+1, mysql.OutboxRowsMax)).Rows; len(left) != 0 {
+				t.Errorf("%d rows are left", len(left))
+			}
+			if err := open.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if left := f.read(10).Rows; len(left) != 3 {
+				t.Errorf("%d of 3 rows of the open transaction are there", len(left))
+			}
+		})
+	}
+}
+
 // However long the table is, a reading ends after its limit: along the primary key, without sorting.
 func TestOutboxRead_GoesAlongThePrimaryKeyOnly(t *testing.T) {
 	t.Parallel()
