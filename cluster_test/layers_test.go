@@ -84,6 +84,7 @@ var house = map[string]room{
 	"cluster_test/links":       {},
 	"cluster_test/services":    {own: []string{"cluster_test/harness"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/traffic":     {},
+	"cluster_test/oracle":      {outside: []string{goRedis}}, // nothing of the product: it judges it
 	"cluster_test/rolling":     {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
 	"cluster_test/rolling/app": {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},
 	"cluster_test/demo":        {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},

@@ -37,6 +37,7 @@ type table struct {
 	db     *sql.DB
 	cache  *redis.Client
 	prefix string
+	dsn    string
 }
 
 func newTable(t *testing.T, dsn, redisAddr, prefix string) *table {
@@ -46,7 +47,7 @@ func newTable(t *testing.T, dsn, redisAddr, prefix string) *table {
 		t.Fatal(err)
 	}
 	db.SetMaxOpenConns(8)
-	w := &table{t: t, db: db, cache: redis.NewClient(&redis.Options{Addr: redisAddr}), prefix: prefix}
+	w := &table{t: t, db: db, cache: redis.NewClient(&redis.Options{Addr: redisAddr}), prefix: prefix, dsn: dsn}
 	t.Cleanup(func() { _ = db.Close(); _ = w.cache.Close() })
 	w.exec("DROP TABLE IF EXISTS items")
 	w.exec("CREATE TABLE items (id BIGINT PRIMARY KEY, name VARCHAR(64) NOT NULL, n INT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")

@@ -22,6 +22,7 @@ type Options struct {
 	Nodes    int               // 0 for 3
 	Settings map[string]string // more keys of the configuration file
 	MySQL    string            // DSN of the source "main", if any
+	Outbox   string            // DSN of the account for the quiesce tables of "main", if any
 	Redis    string            // address of the target "cache", if any
 	Links    bool              // the nodes reach each other through Cluster.Links
 }
@@ -86,7 +87,10 @@ func (c *Cluster) yaml(n *Node, o Options) string {
 		text += fmt.Sprintf("%s: %s\n", key, value)
 	}
 	if o.MySQL != "" {
-		text += fmt.Sprintf("sources:\n  main: {dsn: %q}\n", o.MySQL)
+		text += fmt.Sprintf("sources:\n  main:\n    dsn: %q\n", o.MySQL)
+	}
+	if o.Outbox != "" {
+		text += fmt.Sprintf("    outbox: {dsn: %q}\n", o.Outbox)
 	}
 	if o.Redis != "" {
 		text += fmt.Sprintf("targets:\n  cache: {addr: %q}\n", o.Redis)
