@@ -59,10 +59,10 @@ type KeyTimeline struct {
 	Entries []KeyEntry `json:"entries"`
 }
 
-// KeyEntry is one thing that happened to a row.
+// KeyEntry is one delivery of a row.
 type KeyEntry struct {
 	AgeMs  uint64 `json:"age_ms"`
-	What   string `json:"what" enum:"accepted,applied,superseded,renewed,failed,dead"`
+	What   string `json:"what" enum:"applied,superseded,renewed,failed,dead"`
 	Token  uint64 `json:"token,omitempty"`
 	Detail string `json:"detail,omitempty"`
 }

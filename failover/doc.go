@@ -22,7 +22,7 @@
 //
 // # Ownership
 //
-// Run owns one goroutine for each store that mappings name, bounded by fsm.StoresMax, and joins them before it returns.
+// Run owns one goroutine for each store of this node's configuration and one that starts passes, and joins them before it returns. Stores that no mapping names are asked, and not written down.
 //
 // # Time
 //
@@ -39,5 +39,5 @@
 // # Not here
 //
 // The pass (reconcile), the memory of what was written (outbox). A pass forward finds no key whose row is gone: such a key, brought back by an old dump, stays until it expires.
-// Mappings that only invalidate cannot be compared: their doubt stays until somebody ends it.
+// Mappings that only invalidate cannot be compared: their doubt stays until they are deleted.
 package failover

@@ -130,7 +130,7 @@ func (s *State) endPrepared(p Prepared, deliver bool) []EventToken {
 	return s.enqueueAll(p.Events, p.Spans, 0)
 }
 
-// find answers over for a prepare that was there once: ids are tokens, and every token that was given is at most the counter.
+// findPrepared tells of one that is not there whether it was once and is over: ids are tokens, and every token that was given is at most the counter.
 func (s *State) findPrepared(id uint64) (p Prepared, ok, over bool) {
 	p, ok = s.prepared.get(id)
 	return p, ok, !ok && id != 0 && id <= s.counters.Token

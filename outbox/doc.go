@@ -45,6 +45,16 @@
 // covered is false when settlements since then may have been forgotten (the ring is full, or another leader ran): then nothing is known and the row is to be compared again.
 // Recent must not be called inside Log.View.
 //
+// # What is lost with a target
+//
+// [Task.WrittenSince] gives the rows whose keys were written since a moment, for a target that was restarted or replaced (failover). [Task.Timeline] tells what became of a row's last
+// deliveries. Both remember RecentRowsMax deliveries of this run, and say how far back that reaches.
+// (TestWrittenSince_TellsWhatIsUnderWayAndWhatWasSettledAndWhetherThatIsAll, TestTimeline_TellsWhatBecameOfARow)
+//
+// # Pauses
+//
+// The state says which mappings, targets, or all, are paused: nothing new of them is begun, and what is under way ends. (TestPause_HoldsWhatItNamesAndNothingElse)
+//
 // # Limits
 //
 // [Config] bounds rows per batch, batches at a time, attempts, delays and the ring. Stats looks at no more than oldestScanMax events of a mapping to find the oldest.

@@ -30,8 +30,10 @@
 // # Verdicts
 //
 //   - equal, format_only, stale, missing, wrong_type and no_ttl are [mapping.Mapping.Compare]'s. format_only is no difference.
-//   - A key that is absent while the mapping sets a TTL is equal: it has expired or was never filled, readers go to the table, and nobody
-//     reads anything wrong. Such rows are in neither sum, so Rows - Hot - Expected.Count is the number of misses. Without a TTL an absent key is missing.
+//   - A row has one verdict, whatever the number of its keys: that of the worst. One that names no key, because a key column is NULL, is equal.
+//     (TestTask_ComparesEveryKeyOfARow, TestTask_ComparesKeysOfOtherColumns)
+//   - An absent key is equal where the mapping's presence is optional, as it is by default with a TTL: it has expired or was never filled, readers go to the table, and nobody
+//     reads anything wrong. Such rows are in neither sum, so Rows - Hot - Expected.Count is the number of misses. Where presence is required an absent key is missing.
 //   - A row that has no rendering must have no key, because delivery removes the key before it buries such an event. Present, it is stale.
 //   - hot is a row that differed while an event of it was pending, that never stood still for three looks, or that vanished. It has no verdict and is in neither sum.
 //   - A mapping that only invalidates has nothing to compare going forward from its rows, for any value of a present row is right. Its passes fail and say so.
