@@ -193,7 +193,7 @@ func TestTask_KnowsEveryKind(t *testing.T) {
 	m, r := newMemory(t), newReceiver(t, "")
 	m.do(t, fsm.EnqueueEvents{Events: []fsm.RowRef{row(1)}})
 	m.do(t, fsm.ObserveStore{Kind: fsm.StoreTarget, Name: "cache", Identity: "b", Cause: "restarted"})
-	pass := m.do(t, fsm.StartPass{Mapping: "orders", Mode: fsm.PassDryRun, Cap: 10}).Pass.ID
+	pass := m.do(t, fsm.StartPass{Mapping: "orders", PassOptions: fsm.PassOptions{Mode: fsm.PassDryRun, Cap: 10}}).Pass.ID
 	m.do(t, fsm.CheckpointPass{ID: pass, Cursor: "x", Counts: fsm.PassCounts{Rows: 5, Stale: 2, Missing: 1}})
 	m.do(t, fsm.FinishPass{ID: pass})
 	m.pass(t, 10*time.Second)

@@ -306,7 +306,7 @@ func (d *doubts) look(ctx context.Context) {
 	})
 	for _, x := range start {
 		d.tried[x.Mapping] = time.Now()
-		results, err := d.task.propose(ctx, fsm.StartPass{Mapping: x.Mapping, Mode: fsm.PassRewrite, Cap: fsm.TokenMax, ConfirmMs: d.task.config.ConfirmMs})
+		results, err := d.task.propose(ctx, fsm.StartPass{Mapping: x.Mapping, PassOptions: fsm.PassOptions{Mode: fsm.PassRewrite, Cap: fsm.TokenMax, ConfirmMs: d.task.config.ConfirmMs}})
 		if err != nil {
 			continue // another pass is running, or the log does not answer: it is tried again
 		}

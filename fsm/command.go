@@ -74,6 +74,13 @@ const (
 	kindDiscardEvents
 	kindObserveStore
 	kindAssignDoubt
+	kindCheckpointKeys
+	kindHoldPass
+	kindApprovePass
+	kindPausePass
+	kindResumePass
+	kindPutSchedule
+	kindDeleteSchedule
 )
 
 type kindInfo struct {
@@ -148,6 +155,13 @@ var kinds = [256]kindInfo{
 	kindCheckpointPass: {"CheckpointPass", decodeAs[CheckpointPass]},
 	kindFinishPass:     {"FinishPass", decodeAs[FinishPass]},
 	kindCancelPass:     {"CancelPass", decodeAs[CancelPass]},
+	kindCheckpointKeys: {"CheckpointKeys", decodeAs[CheckpointKeys]},
+	kindHoldPass:       {"HoldPass", decodeAs[HoldPass]},
+	kindApprovePass:    {"ApprovePass", decodeAs[ApprovePass]},
+	kindPausePass:      {"PausePass", decodeAs[PausePass]},
+	kindResumePass:     {"ResumePass", decodeAs[ResumePass]},
+	kindPutSchedule:    {"PutSchedule", decodeAs[PutSchedule]},
+	kindDeleteSchedule: {"DeleteSchedule", decodeAs[DeleteSchedule]},
 }
 
 // Tick carries nothing but the time of its entry: it lets deadlines pass when no other command comes.

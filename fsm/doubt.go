@@ -103,8 +103,10 @@ func (s *State) settleDoubt(p Pass) {
 	}
 }
 
-// vouches: a rewriting pass has given each difference that it found a new event.
-func (p Pass) vouches() bool { return p.Mode == PassRewrite || p.Counts.Differences() == 0 }
+// vouches: the pass left out no row, and has given each difference that it found a new event.
+func (p Pass) vouches() bool {
+	return p.whole() && (p.Mode != PassDryRun || p.Counts.Differences()+p.Keys.Extra == 0)
+}
 
 // DoubtOf gives the doubt about a mapping.
 func (s *State) DoubtOf(mapping string) (Doubt, bool) { return s.doubts.get(mapping) }

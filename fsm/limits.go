@@ -84,6 +84,8 @@ const (
 	PassesMax        = 1_000 // running and kept as history, oldest finished out first
 	PassesRunningMax = 16
 	SamplesMax       = 100 // differences that a pass keeps to show
+	PassesFullMax    = 3   // ended passes of a mapping that keep them all
+	SamplesOldMax    = 10  // that the older ones keep
 	SampleBytesMax   = 512
 	RepairsBatchMax  = 1_000
 )

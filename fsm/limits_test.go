@@ -73,7 +73,7 @@ func TestLimits_OfOneCommand(t *testing.T) {
 	session := OpenSession{ID: "s", TTLMs: 1000}
 	mapping := PutMapping{Name: "m", Source: "s"}
 	instance := RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}
-	pass := StartPass{Mapping: "m", Mode: PassRewrite}
+	pass := StartPass{Mapping: "m", PassOptions: PassOptions{Mode: PassRewrite}}
 	counters := func(n int) []Counter {
 		out := make([]Counter, n)
 		for i := range out {
@@ -355,7 +355,7 @@ func TestPass_HistoryIsBoundedOldestOut(t *testing.T) {
 	s := fresh(t, PutMapping{Name: "m"})
 	first := uint64(0)
 	for range PassesMax + 3 {
-		r := do(s, StartPass{Mapping: "m", Mode: PassDryRun})
+		r := do(s, StartPass{Mapping: "m", PassOptions: PassOptions{Mode: PassDryRun}})
 		if r.Refused() {
 			t.Fatalf("%+v", r)
 		}

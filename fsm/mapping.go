@@ -76,8 +76,8 @@ func (c DeleteMapping) apply(s *State) Result {
 		return refuse(CodeMappingInUse, "the mapping has pending events")
 	case s.reservedOf[c.Name] > 0:
 		return refuse(CodeMappingInUse, "the mapping has prepared events")
-	case s.passRunning(c.Name):
-		return refuse(CodeMappingInUse, "a pass over the mapping is running")
+	case s.passUnfinished(c.Name):
+		return refuse(CodeMappingInUse, "a pass over the mapping is not over")
 	}
 	var letters []string
 	s.dead.ascend(eventKey(c.Name, ""), func(key string, d DeadLetter) bool {
@@ -93,6 +93,7 @@ func (c DeleteMapping) apply(s *State) Result {
 	delete(s.buriedAs, c.Name)
 	s.pauses.delete(pauseKey(PauseMapping, c.Name))
 	s.doubts.delete(c.Name)
+	s.schedules.delete(c.Name)
 	s.mappings.delete(c.Name)
 	return Result{Mapping: &MappingResult{Name: m.Name, Revision: m.Revision}}
 }

@@ -18,6 +18,7 @@ type Event struct {
 	Detail     string `cbor:"8,keyasint,omitempty"` // of the last failure, for a person
 	Pass       uint64 `cbor:"9,keyasint,omitempty"` // the pass that asked for it, 0 for an application
 	Index      uint64 `cbor:"10,keyasint"`
+	Drop       bool   `cbor:"11,keyasint,omitempty"` // the keys are to be removed, whatever the row is; an event without it prevails
 }
 
 // DeadLetter is an event that is not retried by itself. Its cache key was removed before it was buried.
@@ -65,6 +66,7 @@ type EnqueueEvents struct {
 	Events []RowRef `cbor:"1,keyasint"`
 	Pass   uint64   `cbor:"2,keyasint,omitempty"`
 	Spans  []byte   `cbor:"3,keyasint,omitempty"` // see spansFit
+	Drop   bool     `cbor:"4,keyasint,omitempty"` // see Event
 }
 
 func (EnqueueEvents) kind() Kind { return kindEnqueueEvents }
@@ -76,7 +78,7 @@ func (c EnqueueEvents) apply(s *State) Result {
 	if s.newRows(c.Events)+s.events.len()+s.reserved > PendingMax {
 		return refuse(CodeOutboxFull, "as many events are pending as may be")
 	}
-	return Result{Outbox: &OutboxResult{Tokens: s.enqueueAll(c.Events, c.Spans, c.Pass)}}
+	return Result{Outbox: &OutboxResult{Tokens: s.enqueueAll(c.Events, c.Spans, c.Pass, c.Drop)}}
 }
 
 // spansFit: an event of a caller may name two rows, or none that exists. Spans says how many each one names, so that each is answered by one
@@ -89,11 +91,11 @@ func spansFit(spans []byte, rows int) bool {
 	return len(spans) == 0 || total == rows && len(spans) <= EventsBatchMax
 }
 
-func (s *State) enqueueAll(refs []RowRef, spans []byte, pass uint64) []EventToken {
+func (s *State) enqueueAll(refs []RowRef, spans []byte, pass uint64, drop bool) []EventToken {
 	if len(spans) == 0 {
 		tokens := make([]EventToken, len(refs))
 		for i, ref := range refs {
-			tokens[i] = s.enqueueEvent(ref, pass, 0)
+			tokens[i] = s.enqueueAs(ref, pass, 0, drop)
 		}
 		return tokens
 	}
@@ -102,7 +104,7 @@ func (s *State) enqueueAll(refs []RowRef, spans []byte, pass uint64) []EventToke
 	for i, n := range spans {
 		coalesced := n > 0
 		for _, ref := range refs[next : next+int(n)] {
-			tokens[i] = s.enqueueEvent(ref, pass, 0)
+			tokens[i] = s.enqueueAs(ref, pass, 0, drop)
 			coalesced = coalesced && tokens[i].Coalesced
 		}
 		tokens[i].Coalesced = coalesced
@@ -147,6 +149,10 @@ func (s *State) exhume(ref RowRef) bool {
 
 // enqueueEvent gives a row an event, due after delayMs if none of it was pending.
 func (s *State) enqueueEvent(ref RowRef, pass, delayMs uint64) EventToken {
+	return s.enqueueAs(ref, pass, delayMs, false)
+}
+
+func (s *State) enqueueAs(ref RowRef, pass, delayMs uint64, drop bool) EventToken {
 	key := ref.key()
 	s.exhume(ref)
 	e, coalesced := s.events.get(key)
@@ -154,6 +160,7 @@ func (s *State) enqueueEvent(ref RowRef, pass, delayMs uint64) EventToken {
 		e = Event{Mapping: ref.Mapping, PK: ref.PK, EnqueuedAt: s.counters.Now, NextAt: s.counters.Now + delayMs}
 		s.pending[ref.Mapping]++
 	}
+	e.Drop = drop && (e.Drop || !coalesced)
 	e.Token, e.Index = s.nextToken(), s.nextRevision()
 	if pass != 0 {
 		e.Pass = pass

@@ -4,30 +4,77 @@ package fsm
 type PassMode string
 
 const (
-	PassDryRun  PassMode = "dry_run" // reports them
-	PassRewrite PassMode = "rewrite" // reports them and enqueues an event for each
+	PassDryRun     PassMode = "dry_run"    // reports them
+	PassInvalidate PassMode = "invalidate" // reports them and enqueues an event for each, which removes its keys
+	PassRewrite    PassMode = "rewrite"    // reports them and enqueues an event for each, which writes its keys anew
 )
 
-// PassState is where a pass stands.
+// PassState is where a pass stands. The last three are its end.
 type PassState string
 
 const (
 	PassRunning   PassState = "running"
+	PassPaused    PassState = "paused" // somebody asked for it
+	PassHeld      PassState = "held"   // it asks for an approval, see PassHold
 	PassDone      PassState = "done"
 	PassFailed    PassState = "failed"
 	PassCancelled PassState = "cancelled"
 )
 
+func (s PassState) ended() bool { return s == PassDone || s == PassFailed || s == PassCancelled }
+
+// PassPhase is what a pass goes over.
+type PassPhase string
+
+const (
+	PassRows PassPhase = ""     // the table
+	PassKeys PassPhase = "keys" // the target's keys, for those without a row
+)
+
+// PassHold is what a held pass asks for.
+type PassHold string
+
+const (
+	HoldCap    PassHold = "cap"    // as much was repaired as may be without somebody's word
+	HoldExtras PassHold = "extras" // keys without a row were found, and are removed only by somebody's word
+)
+
+// PassOptions are what a pass is asked to do. The keys of StartPass, Pass and Schedule are those of one record.
+type PassOptions struct {
+	Mode       PassMode `cbor:"4,keyasint"`
+	Cap        uint64   `cbor:"6,keyasint"`            // repairs at most, but for CapPercent
+	ConfirmMs  uint64   `cbor:"7,keyasint"`            // a difference must outlast this before it counts
+	CapPercent uint64   `cbor:"17,keyasint,omitempty"` // of the rows compared so far: as many repairs are allowed where they are more than Cap
+	From       string   `cbor:"18,keyasint,omitempty"` // first row key, canonical; empty: that of the table
+	To         string   `cbor:"19,keyasint,omitempty"` // first row key that is not looked at any more; empty: none
+	SamplePPM  uint64   `cbor:"20,keyasint,omitempty"` // rows in a million that are looked at, at random; 0: all
+	Extras     bool     `cbor:"21,keyasint,omitempty"` // looks for keys without a row, after the rows
+	Fill       bool     `cbor:"22,keyasint,omitempty"` // a key that may be absent is written too; needs PassRewrite. What was absent does not count for the cap
+	RateMax    uint64   `cbor:"23,keyasint,omitempty"` // rows, or keys, in a second at most; 0: as many as the load allows
+}
+
+// fit tells whether they are within bounds and go together.
+func (o PassOptions) fit() bool {
+	switch o.Mode {
+	case PassDryRun, PassInvalidate, PassRewrite:
+	default:
+		return false
+	}
+	return o.ConfirmMs <= WaitMaxMs && o.Cap <= TokenMax && o.CapPercent <= 100 && len(o.From) <= PKBytesMax && len(o.To) <= PKBytesMax && o.SamplePPM <= 1_000_000 &&
+		o.RateMax <= TokenMax && (!o.Fill || o.Mode == PassRewrite)
+}
+
+// whole: the pass leaves out no row.
+func (o PassOptions) whole() bool { return o.From == "" && o.To == "" && o.SamplePPM%1_000_000 == 0 }
+
 // Pass is one reconciliation run over one mapping. Cursor and counts are logged at each checkpoint, so a new leader resumes in the middle
 // of the table with the right figures.
 type Pass struct {
-	ID         uint64       `cbor:"1,keyasint"`
-	Mapping    string       `cbor:"2,keyasint"`
-	Revision   uint64       `cbor:"3,keyasint"` // of the mapping when the pass began; another one fails the pass
-	Mode       PassMode     `cbor:"4,keyasint"`
+	ID       uint64 `cbor:"1,keyasint"`
+	Mapping  string `cbor:"2,keyasint"`
+	Revision uint64 `cbor:"3,keyasint"` // of the mapping when the pass began; another one fails the pass
+	PassOptions
 	State      PassState    `cbor:"5,keyasint"`
-	Cap        uint64       `cbor:"6,keyasint"`           // repairs at most
-	ConfirmMs  uint64       `cbor:"7,keyasint"`           // a difference must outlast this before it counts
 	Cursor     string       `cbor:"8,keyasint,omitempty"` // last compared row key, canonical; empty before the first
 	Counts     PassCounts   `cbor:"9,keyasint"`
 	Expected   PassSum      `cbor:"10,keyasint"` // digest of what the table says
@@ -35,8 +82,39 @@ type Pass struct {
 	Samples    []Difference `cbor:"12,keyasint,omitempty"`
 	StartedAt  uint64       `cbor:"13,keyasint"` // cluster time
 	FinishedAt uint64       `cbor:"14,keyasint,omitempty"`
-	Reason     string       `cbor:"15,keyasint,omitempty"` // why it failed or stopped
+	Reason     string       `cbor:"15,keyasint,omitempty"` // why it failed, is held or stopped
 	Index      uint64       `cbor:"16,keyasint"`
+	Phase      PassPhase    `cbor:"24,keyasint,omitempty"`
+	Hold       PassHold     `cbor:"25,keyasint,omitempty"` // what it asks for while it is held
+	Estimate   uint64       `cbor:"26,keyasint,omitempty"` // rows that the table was thought to have in its range when the pass began
+	Filled     uint64       `cbor:"27,keyasint,omitempty"` // of the repairs, those of keys that were allowed to be absent
+	Slot       uint64       `cbor:"28,keyasint,omitempty"` // of the schedule that began it, 0 for somebody's wish
+	Keys       KeyCounts    `cbor:"29,keyasint"`
+	Scan       KeyCursor    `cbor:"30,keyasint"`
+	Removals   uint64       `cbor:"31,keyasint,omitempty"` // keys without a row that may be removed: what was approved
+}
+
+// Allowance is the number of repairs that the pass may have made so far without another word. Filling what was absent is none.
+func (p Pass) Allowance() uint64 {
+	return max(p.Cap, p.Counts.Rows/100*p.CapPercent)
+}
+
+// KeyCounts are keys of the target, by what became of them in the second phase of a pass.
+type KeyCounts struct {
+	_       struct{} `cbor:",toarray"`
+	Looked  uint64   // that the servers went over, about
+	Matched uint64   // that have the form of the mapping's keys
+	Foreign uint64   // of those, what no tuple renders to: left alone
+	Hot     uint64   // whose row came or went meanwhile, or has an event on its way: no verdict
+	Extra   uint64   // without a row, confirmed
+	Removed uint64   // events enqueued for extra keys
+}
+
+// KeyCursor is a place in the target's keys. It holds for one life of the target only.
+type KeyCursor struct {
+	_      struct{} `cbor:",toarray"`
+	Life   string
+	Cursor uint64
 }
 
 // PassCounts are rows by verdict.
@@ -81,50 +159,67 @@ type PassResult struct {
 	Tokens []EventToken `cbor:"3,keyasint,omitempty" json:",omitempty"` // of the repairs in a checkpoint
 }
 
-// StartPass begins a pass. One pass per mapping runs at a time.
+// StartPass begins a pass. A mapping has one unfinished pass at a time. With a slot it is the schedule of the mapping that asks, and gives the options: each slot
+// begins one pass, whoever asks how often, or none if the last one is not over.
 type StartPass struct {
-	Mapping   string   `cbor:"1,keyasint"`
-	Mode      PassMode `cbor:"2,keyasint"`
-	Cap       uint64   `cbor:"3,keyasint"`
-	ConfirmMs uint64   `cbor:"4,keyasint"`
+	Mapping string `cbor:"1,keyasint"`
+	PassOptions
+	Slot uint64 `cbor:"28,keyasint,omitempty"` // milliseconds of the wall clock for which the schedule planned it
 }
 
 func (StartPass) kind() Kind { return kindStartPass }
 
 func (c StartPass) apply(s *State) Result {
-	if (c.Mode != PassDryRun && c.Mode != PassRewrite) || c.ConfirmMs > WaitMaxMs || c.Cap > TokenMax {
-		return refuse(CodeInvalid, "pass mode, cap or delay out of bounds")
+	options := c.PassOptions
+	if c.Slot != 0 {
+		planned, ok := s.schedules.get(c.Mapping)
+		if !ok || c.Slot <= planned.LastSlot || c.Slot > TokenMax {
+			return refuse(CodeScheduleNotFound, "no such schedule, or its slot has been taken")
+		}
+		options = planned.PassOptions
+	}
+	if !options.fit() {
+		return refuse(CodeInvalid, "pass options out of bounds")
 	}
 	m, ok := s.mappings.get(c.Mapping)
 	if !ok {
 		return refuse(CodeMappingNotFound, "no such mapping: "+c.Mapping)
 	}
-	running := 0
-	oldest := uint64(0)
-	s.passes.ascend(0, func(id uint64, p Pass) bool {
-		if p.State == PassRunning {
-			running++
-		} else if oldest == 0 {
-			oldest = id
+	if s.passUnfinished(c.Mapping) || s.passesRunning() >= PassesRunningMax {
+		if c.Slot != 0 {
+			return s.skipSlot(c.Mapping, c.Slot)
 		}
-		return true
-	})
-	if s.passRunning(c.Mapping) || running >= PassesRunningMax {
-		return refuse(CodePassRunning, "a pass over this mapping, or as many passes as may, are running")
+		return refuse(CodePassRunning, "a pass over this mapping is not over, or as many passes as may are running")
 	}
 	if s.passes.len() >= PassesMax {
+		oldest, ok := s.oldestPass()
+		if !ok {
+			return refuse(CodePassRunning, "as many passes as may are not over")
+		}
 		s.passes.delete(oldest)
 	}
-	p := Pass{ID: s.nextToken(), Mapping: c.Mapping, Revision: m.Revision, Mode: c.Mode, State: PassRunning, Cap: c.Cap,
-		ConfirmMs: c.ConfirmMs, StartedAt: s.counters.Now, Index: s.nextRevision()}
+	p := Pass{ID: s.nextToken(), Mapping: c.Mapping, Revision: m.Revision, PassOptions: options, State: PassRunning, StartedAt: s.counters.Now, Slot: c.Slot,
+		Index: s.nextRevision()}
 	s.passes.set(p.ID, p)
+	if c.Slot != 0 {
+		s.takeSlot(c.Mapping, c.Slot, p.ID)
+	}
 	return Result{Pass: &PassResult{ID: p.ID, State: p.State}}
 }
 
-func (s *State) passRunning(mapping string) bool {
+// oldestPass is that of the history that goes first.
+func (s *State) oldestPass() (oldest uint64, ok bool) {
+	s.passes.ascend(0, func(id uint64, p Pass) bool {
+		oldest, ok = id, p.State.ended()
+		return !ok
+	})
+	return oldest, ok
+}
+
+func (s *State) passUnfinished(mapping string) bool {
 	found := false
 	s.passes.ascend(0, func(_ uint64, p Pass) bool {
-		found = p.Mapping == mapping && p.State == PassRunning
+		found = p.Mapping == mapping && !p.State.ended()
 		return !found
 	})
 	return found
@@ -137,11 +232,13 @@ type CheckpointPass struct {
 	ID       uint64       `cbor:"1,keyasint"`
 	From     string       `cbor:"2,keyasint"`
 	Cursor   string       `cbor:"3,keyasint"`
-	Counts   PassCounts   `cbor:"4,keyasint"`           // totals
-	Expected PassSum      `cbor:"5,keyasint"`           // totals
-	Actual   PassSum      `cbor:"6,keyasint"`           // totals
-	Samples  []Difference `cbor:"7,keyasint,omitempty"` // new ones
-	Repairs  []RowRef     `cbor:"8,keyasint,omitempty"`
+	Counts   PassCounts   `cbor:"4,keyasint"`            // totals
+	Expected PassSum      `cbor:"5,keyasint"`            // totals
+	Actual   PassSum      `cbor:"6,keyasint"`            // totals
+	Samples  []Difference `cbor:"7,keyasint,omitempty"`  // new ones
+	Repairs  []RowRef     `cbor:"8,keyasint,omitempty"`  // in the mode of the pass
+	Estimate uint64       `cbor:"9,keyasint,omitempty"`  // rows of the table, 0: as before
+	Filled   uint64       `cbor:"10,keyasint,omitempty"` // total
 }
 
 func (CheckpointPass) kind() Kind { return kindCheckpointPass }
@@ -151,18 +248,61 @@ func (c CheckpointPass) apply(s *State) Result {
 	if code != "" {
 		return refuse(code, "no such pass is running")
 	}
-	if p.Cursor != c.From || len(c.Cursor) > PKBytesMax || len(c.Repairs) > RepairsBatchMax {
+	if p.Phase != PassRows || p.Cursor != c.From || len(c.Cursor) > PKBytesMax || len(c.Repairs) > RepairsBatchMax {
 		return refuse(CodeInvalid, "the checkpoint does not continue the pass")
 	}
-	var tokens []EventToken
-	if len(c.Repairs) > 0 {
-		r := EnqueueEvents{Events: c.Repairs, Pass: p.ID}.apply(s)
-		if r.Refused() {
-			return r
-		}
-		tokens = r.Outbox.Tokens
+	tokens, r := s.repair(p, c.Repairs)
+	if r.Refused() {
+		return r
 	}
+	if c.Estimate != 0 {
+		p.Estimate = c.Estimate
+	}
+	p.Filled = c.Filled
 	p.Cursor, p.Counts, p.Expected, p.Actual, p.Index = c.Cursor, c.Counts, c.Expected, c.Actual, s.nextRevision()
+	p.Samples = appendSamples(p.Samples, c.Samples)
+	s.passes.set(p.ID, p)
+	return Result{Pass: &PassResult{ID: p.ID, State: p.State, Tokens: tokens}}
+}
+
+// repair enqueues an event for each row, all or none.
+func (s *State) repair(p Pass, rows []RowRef) ([]EventToken, Result) {
+	if len(rows) == 0 {
+		return nil, Result{}
+	}
+	r := EnqueueEvents{Events: rows, Pass: p.ID, Drop: p.Mode == PassInvalidate}.apply(s)
+	if r.Refused() {
+		return nil, r
+	}
+	return r.Outbox.Tokens, Result{}
+}
+
+// CheckpointKeys logs progress of the second phase, as CheckpointPass does of the first; the first one of a pass begins the phase. A target that is in another life begins
+// at its first key again, with counts of its own.
+type CheckpointKeys struct {
+	ID      uint64       `cbor:"1,keyasint"`
+	From    KeyCursor    `cbor:"2,keyasint"`
+	Scan    KeyCursor    `cbor:"3,keyasint"`
+	Counts  KeyCounts    `cbor:"4,keyasint"`           // totals
+	Samples []Difference `cbor:"5,keyasint,omitempty"` // new ones
+	Extras  []RowRef     `cbor:"6,keyasint,omitempty"` // to be removed
+}
+
+func (CheckpointKeys) kind() Kind { return kindCheckpointKeys }
+
+func (c CheckpointKeys) apply(s *State) Result {
+	p, code := s.runningPass(c.ID)
+	if code != "" {
+		return refuse(code, "no such pass is running")
+	}
+	if !p.Extras || p.Scan != c.From || len(c.Scan.Life) > IDBytesMax || len(c.Extras) > RepairsBatchMax || c.Counts.Removed > p.Removals {
+		return refuse(CodeInvalid, "the checkpoint does not continue the pass")
+	}
+	tokens, r := s.repair(p, c.Extras)
+	if r.Refused() {
+		return r
+	}
+	p.Phase, p.Scan, p.Keys, p.Index = PassKeys, c.Scan, c.Counts, s.nextRevision()
 	p.Samples = appendSamples(p.Samples, c.Samples)
 	s.passes.set(p.ID, p)
 	return Result{Pass: &PassResult{ID: p.ID, State: p.State, Tokens: tokens}}
@@ -213,18 +353,150 @@ type CancelPass struct {
 	ID uint64 `cbor:"1,keyasint"`
 }
 
-func (CancelPass) kind() Kind              { return kindCancelPass }
+func (CancelPass) kind() Kind { return kindCancelPass }
+
 func (c CancelPass) apply(s *State) Result { return s.endPass(c.ID, PassCancelled, "") }
 
 func (s *State) endPass(id uint64, to PassState, reason string) Result {
-	p, code := s.runningPass(id)
+	p, ok := s.passes.get(id)
+	switch {
+	case !ok:
+		return refuse(CodePassNotFound, "no such pass")
+	case p.State.ended(), to != PassCancelled && p.State != PassRunning:
+		return refuse(CodePassEnded, "no such pass is running")
+	}
+	p.State, p.Reason, p.Hold, p.FinishedAt, p.Index = to, clip(reason, ErrorBytesMax), "", s.counters.Now, s.nextRevision()
+	s.passes.set(id, p)
+	s.settleDoubt(p)
+	s.thinHistory(p.Mapping)
+	return Result{Pass: &PassResult{ID: id, State: to}}
+}
+
+// thinHistory drops most of the samples of all but the last ended passes of a mapping: figures are kept for long, rows are not.
+func (s *State) thinHistory(mapping string) {
+	var full []uint64
+	s.passes.ascend(0, func(id uint64, p Pass) bool {
+		if p.Mapping == mapping && p.State.ended() && len(p.Samples) > SamplesOldMax {
+			full = append(full, id)
+		}
+		return true
+	})
+	for _, id := range full[:max(0, len(full)-PassesFullMax)] {
+		p, _ := s.passes.get(id)
+		p.Samples = append([]Difference(nil), p.Samples[:SamplesOldMax]...)
+		p.Index = s.nextRevision()
+		s.passes.set(id, p)
+	}
+}
+
+// HoldPass has a running pass wait for somebody's approval.
+type HoldPass struct {
+	ID     uint64   `cbor:"1,keyasint"`
+	Hold   PassHold `cbor:"2,keyasint"`
+	Reason string   `cbor:"3,keyasint"`
+}
+
+func (HoldPass) kind() Kind { return kindHoldPass }
+
+func (c HoldPass) apply(s *State) Result {
+	p, code := s.runningPass(c.ID)
 	if code != "" {
 		return refuse(code, "no such pass is running")
 	}
-	p.State, p.Reason, p.FinishedAt, p.Index = to, clip(reason, ErrorBytesMax), s.counters.Now, s.nextRevision()
+	if c.Hold != HoldCap && c.Hold != HoldExtras {
+		return refuse(CodeInvalid, "a pass is held at its cap or for extra keys")
+	}
+	p.State, p.Hold, p.Reason, p.Index = PassHeld, c.Hold, clip(c.Reason, ErrorBytesMax), s.nextRevision()
+	s.passes.set(p.ID, p)
+	return Result{Pass: &PassResult{ID: p.ID, State: p.State}}
+}
+
+// ApprovePass lets a held pass go on: to repair Limit rows in all, or to remove Limit extra keys. 0 is as much again, or as many as were found. For extra keys the second phase
+// begins anew, and confirms each key again before it removes it.
+type ApprovePass struct {
+	ID     uint64 `cbor:"1,keyasint"`
+	Limit  uint64 `cbor:"2,keyasint,omitempty"`
+	WallMs uint64 `cbor:"3,keyasint,omitempty"` // when it was asked, to be shown only
+}
+
+func (ApprovePass) kind() Kind { return kindApprovePass }
+
+func (c ApprovePass) apply(s *State) Result {
+	p, ok := s.passes.get(c.ID)
+	switch {
+	case !ok:
+		return refuse(CodePassNotFound, "no such pass")
+	case p.State != PassHeld:
+		return refuse(CodePassNotHeld, "the pass asks for nothing")
+	case c.Limit > TokenMax:
+		return refuse(CodeInvalid, "limit out of bounds")
+	case s.passesRunning() >= PassesRunningMax:
+		return refuse(CodePassRunning, "as many passes as may are running")
+	}
+	limit := c.Limit
+	switch {
+	case p.Hold == HoldExtras && limit == 0:
+		limit = p.Keys.Extra
+	case p.Hold == HoldCap && limit == 0:
+		limit = min(2*max(p.Allowance(), 1), TokenMax)
+	}
+	if p.Hold == HoldExtras {
+		p.Removals, p.Keys, p.Scan = limit, KeyCounts{}, KeyCursor{}
+	} else {
+		p.Cap = limit
+	}
+	s.audit(Act{WallMs: c.WallMs, Action: "pass.approve", Subject: p.Mapping, Reason: string(p.Hold)})
+	p.State, p.Hold, p.Reason, p.Index = PassRunning, "", "", s.nextRevision()
+	s.passes.set(p.ID, p)
+	return Result{Pass: &PassResult{ID: p.ID, State: p.State}}
+}
+
+// PausePass has a running pass stand still. One that is paused stays so.
+type PausePass struct {
+	ID uint64 `cbor:"1,keyasint"`
+}
+
+func (PausePass) kind() Kind { return kindPausePass }
+
+func (c PausePass) apply(s *State) Result { return s.turnPass(c.ID, PassRunning, PassPaused) }
+
+// ResumePass has a paused pass go on. One that runs goes on running.
+type ResumePass struct {
+	ID uint64 `cbor:"1,keyasint"`
+}
+
+func (ResumePass) kind() Kind { return kindResumePass }
+
+func (c ResumePass) apply(s *State) Result { return s.turnPass(c.ID, PassPaused, PassRunning) }
+
+func (s *State) turnPass(id uint64, from, to PassState) Result {
+	p, ok := s.passes.get(id)
+	switch {
+	case !ok:
+		return refuse(CodePassNotFound, "no such pass")
+	case p.State == to:
+		return Result{Pass: &PassResult{ID: id, State: to}}
+	case p.State == PassHeld:
+		return refuse(CodePassHeld, "the pass asks for an approval: approve or cancel it")
+	case p.State != from:
+		return refuse(CodePassEnded, "the pass is over")
+	case to == PassRunning && s.passesRunning() >= PassesRunningMax:
+		return refuse(CodePassRunning, "as many passes as may are running")
+	}
+	p.State, p.Index = to, s.nextRevision()
 	s.passes.set(id, p)
-	s.settleDoubt(p)
 	return Result{Pass: &PassResult{ID: id, State: to}}
+}
+
+func (s *State) passesRunning() int {
+	n := 0
+	s.passes.ascend(0, func(_ uint64, p Pass) bool {
+		if p.State == PassRunning {
+			n++
+		}
+		return true
+	})
+	return n
 }
 
 // Pass gives a pass by id.

@@ -127,7 +127,7 @@ func (s *State) endPrepared(p Prepared, deliver bool) []EventToken {
 	if !deliver {
 		return nil
 	}
-	return s.enqueueAll(p.Events, p.Spans, 0)
+	return s.enqueueAll(p.Events, p.Spans, 0, false)
 }
 
 // findPrepared tells of one that is not there whether it was once and is over: ids are tokens, and every token that was given is at most the counter.

@@ -297,7 +297,7 @@ func (st *story) passCommand() Command {
 	case 1:
 		return CheckpointPass{ID: last.ID, From: last.Cursor, Cursor: st.name("pk", 9), Repairs: []RowRef{{Mapping: last.Mapping, PK: "pk1"}}}
 	}
-	return StartPass{Mapping: st.name("m", 2), Mode: PassRewrite, Cap: 10}
+	return StartPass{Mapping: st.name("m", 2), PassOptions: PassOptions{Mode: PassRewrite, Cap: 10}}
 }
 
 type logged struct {

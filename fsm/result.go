@@ -52,6 +52,9 @@ const (
 	CodePassNotFound     Code = "pass_not_found"
 	CodePassRunning      Code = "pass_running"
 	CodePassEnded        Code = "pass_ended"
+	CodePassHeld         Code = "pass_held"     // it asks for an approval
+	CodePassNotHeld      Code = "pass_not_held" // it asks for none
+	CodeScheduleNotFound Code = "schedule_not_found"
 	CodeStaleTerm        Code = "stale_term"       // an expiry proposed by a leader that no longer is
 	CodeStaleGeneration  Code = "stale_generation" // the lease was renewed in the log after the expiry was proposed
 )
@@ -72,6 +75,7 @@ type Result struct {
 	Plan     *PlanResult     `cbor:"17,keyasint,omitempty" json:",omitempty"`
 	Cleanup  *CleanupResult  `cbor:"18,keyasint,omitempty" json:",omitempty"`
 	Prepared *PreparedResult `cbor:"19,keyasint,omitempty" json:",omitempty"`
+	Schedule *ScheduleResult `cbor:"20,keyasint,omitempty" json:",omitempty"`
 }
 
 // Refused tells whether the command changed nothing because a rule forbade it.

@@ -25,9 +25,10 @@ type State struct {
 	plans     *table[uint64, Plan]
 	cleanups  *table[uint64, Cleanup]
 	prepared  *table[uint64, Prepared]
-	pauses    *table[string, Pause] // by pauseKey
-	stores    *table[string, Store] // by storeKey
-	doubts    *table[string, Doubt] // by mapping
+	pauses    *table[string, Pause]    // by pauseKey
+	stores    *table[string, Store]    // by storeKey
+	doubts    *table[string, Doubt]    // by mapping
+	schedules *table[string, Schedule] // by mapping
 
 	// Derived from the tables, rebuilt by Restore, no part of the digest.
 	timers      timers         // housekeeping
@@ -117,6 +118,7 @@ func New() *State {
 	s.pauses = newTable[string, Pause]("pauses", &s.changes)
 	s.stores = newTable[string, Store]("stores", &s.changes)
 	s.doubts = newTable[string, Doubt]("doubts", &s.changes)
+	s.schedules = newTable[string, Schedule]("schedules", &s.changes)
 	s.timers, s.urgent = newTimers(), newTimers()
 	s.queues, s.holdings, s.waits, s.asking, s.reentering = newIndex(), newIndex(), newIndex(), newIndex(), newIndex()
 	s.uses, s.owns, s.revoked, s.holding = map[string]use{}, map[partyOfLock]own{}, map[string]int{}, map[party]int{}
@@ -134,7 +136,7 @@ func New() *State {
 func (s *State) sections() []section {
 	return []section{s.nodes, s.sessions, s.grants, s.tickets, s.stored, s.modified,
 		s.services, s.instances, s.mappings, s.events, s.dead, s.passes, s.acked, s.delays, s.acts,
-		s.records, s.plans, s.cleanups, s.prepared, s.pauses, s.stores, s.doubts}
+		s.records, s.plans, s.cleanups, s.prepared, s.pauses, s.stores, s.doubts, s.schedules}
 }
 
 // Clone gives a copy for reading, in bounded time: it hashes what waits for it, see pendingMax. It must be called where
@@ -148,7 +150,7 @@ func (s *State) Clone() *State {
 		events: s.events.clone(), dead: s.dead.clone(), passes: s.passes.clone(), acked: s.acked.clone(),
 		delays: s.delays.clone(), acts: s.acts.clone(),
 		records: s.records.clone(), plans: s.plans.clone(), cleanups: s.cleanups.clone(),
-		prepared: s.prepared.clone(), pauses: s.pauses.clone(), stores: s.stores.clone(), doubts: s.doubts.clone(),
+		prepared: s.prepared.clone(), pauses: s.pauses.clone(), stores: s.stores.clone(), doubts: s.doubts.clone(), schedules: s.schedules.clone(),
 	}
 }
 

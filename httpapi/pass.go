@@ -14,8 +14,8 @@ import (
 func (s *Server) startPass() operation[api.StartPass, api.PassStarted] {
 	return operation[api.StartPass, api.PassStarted]{s: s, name: api.OpStartPass,
 		plan: func(_ context.Context, c call[api.StartPass]) (fsm.Command, error) {
-			return fsm.StartPass{Mapping: c.body.Mapping, Mode: fsm.PassMode(cmp.Or(c.body.Mode, api.PassDryRun)),
-				Cap: cmp.Or(c.body.Cap, api.PassCapDefault), ConfirmMs: cmp.Or(c.body.ConfirmDelayMs, api.PassConfirmDefaultMs)}, nil
+			return fsm.StartPass{Mapping: c.body.Mapping, PassOptions: fsm.PassOptions{Mode: fsm.PassMode(cmp.Or(c.body.Mode, api.PassDryRun)),
+				Cap: cmp.Or(c.body.Cap, api.PassCapDefault), ConfirmMs: cmp.Or(c.body.ConfirmDelayMs, api.PassConfirmDefaultMs)}}, nil
 		},
 		answer: func(r fsm.Result) (api.PassStarted, int) { return api.PassStarted{ID: r.Pass.ID}, http.StatusOK },
 	}

@@ -191,7 +191,7 @@ func TestTask_PassesBeyondTheBoundWaitTheirTurn(t *testing.T) {
 	stuck := newGate(2)
 	task := w.task(w.hookSource(&hookedSource{onChunk: stuck.pass}))
 	first := w.start(fsm.PassDryRun, 0, 0)
-	second := w.log.must(t, fsm.StartPass{Mapping: "others", Mode: fsm.PassDryRun}).Pass.ID
+	second := w.log.must(t, fsm.StartPass{Mapping: "others", PassOptions: fsm.PassOptions{Mode: fsm.PassDryRun}}).Pass.ID
 	defer w.lead(task)()
 	<-stuck.reached
 	if under := task.Progress(); len(under) != 1 || under[0].Pass != first {

@@ -281,7 +281,7 @@ func (w *world) lead(task *Task) (resign func()) {
 
 func (w *world) start(mode fsm.PassMode, limit, confirmMs uint64) uint64 {
 	w.t.Helper()
-	return w.log.must(w.t, fsm.StartPass{Mapping: "orders", Mode: mode, Cap: limit, ConfirmMs: confirmMs}).Pass.ID
+	return w.log.must(w.t, fsm.StartPass{Mapping: "orders", PassOptions: fsm.PassOptions{Mode: mode, Cap: limit, ConfirmMs: confirmMs}}).Pass.ID
 }
 
 // until waits for the pass to satisfy a condition.
