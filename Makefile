@@ -9,7 +9,7 @@ DURATION ?= 5m
 SEED ?=
 ROUNDS ?= 20
 
-.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown chaos-locks failovers rolling
+.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown bench-outbox chaos-locks failovers rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ bench-locks: ## locks beside etcd and Redis, in about five minutes; BENCH='-only
 
 bench-shutdown: ## gaps when leaders go, grants, keepalives, bulk removal, in about thirteen minutes; BENCH='-only planned -runs 3' for a part
 	@cd bench && $(GO) build -o ../bin/bench-shutdown ./shutdown && exec ../bin/bench-shutdown -calm 5m $(BENCH)
+
+bench-outbox: ## events accepted and delivered beside the bare parts, lag, a million pending, in about seven minutes; BENCH=-short for half a minute
+	@cd bench && $(GO) build -o ../bin/bench-outbox ./outbox && exec ../bin/bench-outbox $(BENCH)
 
 chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
 	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0 -test.run=LongRun

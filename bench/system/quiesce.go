@@ -26,8 +26,9 @@ type Quiesce struct {
 type QuiesceConfig struct {
 	Binary   string
 	Dir      string
-	Dev      bool   // one node in memory, to try the harness
-	Profiles string // folder for CPU profiles, if the binary was built for them
+	Dev      bool     // one node in memory, to try the harness
+	Profiles string   // folder for CPU profiles, if the binary was built for them
+	Args     []string // more of them, for every node
 }
 
 // StartQuiesce starts the nodes with their defaults and waits until all are ready.
@@ -59,7 +60,7 @@ func StartQuiesce(ctx context.Context, c QuiesceConfig) (_ *Quiesce, err error) 
 		} else {
 			args = append(args, "-data-dir", filepath.Join(c.Dir, id), "-expect", strings.Join(expect, ","))
 		}
-		spec := process.Spec{Path: c.Binary, Args: args, Log: filepath.Join(c.Dir, id+".log")}
+		spec := process.Spec{Path: c.Binary, Args: append(args, c.Args...), Log: filepath.Join(c.Dir, id+".log")}
 		if c.Profiles != "" {
 			spec.Env = []string{profileEnv + "=" + q.profileOf(i)}
 		}
