@@ -41,7 +41,10 @@ func TestShare_CountsAndTellsWhatHoldsUp(t *testing.T) {
 	w.enqueue(t, row(1))
 	w.drained(t)
 	// The log has the acknowledgement before the leader has counted it.
-	eventually(t, "the first delivery to be counted", func() bool { s := task.Share(row(1).Mapping); return s.Delivered == 1 && s.InFlight == 0 && s.Blocked == "" })
+	eventually(t, "the first delivery to be counted", func() bool {
+		s := task.Share(row(1).Mapping)
+		return s.Delivered == 1 && s.InFlight == 0 && s.Blocked == ""
+	})
 	own.KillRedis()
 	w.enqueue(t, row(2))
 	eventually(t, "the target to be known to be down", func() bool { return task.Share(row(1).Mapping).Blocked == outbox.BlockedTargetDown })
