@@ -176,7 +176,7 @@ func checkDerived(s *State) error {
 	}{{"uses", s.uses, fresh.uses}, {"owns", s.owns, fresh.owns}, {"holding", s.holding, fresh.holding}, {"revoked", s.revoked, fresh.revoked},
 		{"named", s.named, fresh.named},
 		{"occupied", s.occupied, fresh.occupied}, {"working", s.working, fresh.working},
-		{"reserved", s.reserved, fresh.reserved}, {"reservedOf", s.reservedOf, fresh.reservedOf},
+		{"reserved", s.reserved, fresh.reserved}, {"reservedOf", s.reservedOf, fresh.reservedOf}, {"announced", s.announced, fresh.announced},
 		{"outstanding", s.outstanding, fresh.outstanding}, {"ages", s.ages.alive(), fresh.ages.alive()}} {
 		if have, want := fmt.Sprint(x.have), fmt.Sprint(x.want); have != want {
 			return fmt.Errorf("%s is %s, the tables say %s", x.name, have, want)

@@ -86,7 +86,7 @@ type Pass struct {
 	Index      uint64       `cbor:"16,keyasint"`
 	Phase      PassPhase    `cbor:"24,keyasint,omitempty"`
 	Hold       PassHold     `cbor:"25,keyasint,omitempty"` // what it asks for while it is held
-	Estimate   uint64       `cbor:"26,keyasint,omitempty"` // rows that the table was thought to have in its range when the pass began
+	Estimate   uint64       `cbor:"26,keyasint,omitempty"` // rows that the pass was thought to look at when it began: those of its range, or of its sample
 	Filled     uint64       `cbor:"27,keyasint,omitempty"` // of the repairs, those of keys that were allowed to be absent
 	Slot       uint64       `cbor:"28,keyasint,omitempty"` // of the schedule that began it, 0 for somebody's wish
 	Keys       KeyCounts    `cbor:"29,keyasint"`

@@ -98,6 +98,9 @@ func (s *State) indexPrepared(p Prepared, sign int) {
 		if s.reservedOf[ref.Mapping] += sign; s.reservedOf[ref.Mapping] == 0 {
 			delete(s.reservedOf, ref.Mapping)
 		}
+		if s.announced[ref] += sign; s.announced[ref] == 0 {
+			delete(s.announced, ref)
+		}
 	}
 	due, owner := p.dueIndex(), p.ownerIndex()
 	if sign > 0 {
@@ -250,6 +253,9 @@ func (s *State) NextProbe(source string) (uint64, bool) {
 
 // PreparedOf is how many prepares of an instance are open.
 func (s *State) PreparedOf(instance string) int { return s.preparers.count(instance) }
+
+// RowPrepared tells whether an event of the row is announced, and its transaction not known to be over.
+func (s *State) RowPrepared(row RowRef) bool { return s.announced[row] > 0 }
 
 // PreparedCount is the number of events that wait for their transactions.
 func (s *State) PreparedCount() int { return s.reserved }

@@ -60,6 +60,7 @@ type State struct {
 	preparers   index                   // instance / prepared events
 	reserved    int                     // rows of prepared events
 	reservedOf  map[string]int          // mapping -> such rows
+	announced   map[RowRef]int          // row -> prepares that name it
 
 	// Of the entry that is being applied.
 	entryTerm uint64
@@ -127,7 +128,7 @@ func New() *State {
 	s.held, s.orphans, s.occupied, s.working = newIndex(), newIndex(), map[string]occupancy{}, map[string]uint64{}
 	s.outstanding = map[string]int{}
 	s.pending, s.buried = map[string]int{}, map[string]int{}
-	s.probes, s.preparers, s.reservedOf = newIndex(), newIndex(), map[string]int{}
+	s.probes, s.preparers, s.reservedOf, s.announced = newIndex(), newIndex(), map[string]int{}, map[RowRef]int{}
 	s.buriedAs = map[string][]ClassCount{}
 	return s
 }

@@ -16,6 +16,8 @@ const (
 	redisKeysMax  = 1_000   // keys of one read
 	redisBytesMax = 4 << 20 // of the rows whose keys one read asks for: the answer is about as large
 
+	relayPoll = 20 * time.Millisecond // between two questions to a relay that is behind
+
 	chunkRowsMin = 50 // a table that cannot give so many rows in time will not give fewer either
 )
 
@@ -30,6 +32,7 @@ type Config struct {
 	ChunkTime       time.Duration // reads are sized to take this long
 	CheckpointEvery time.Duration // progress is logged this often, and at once when a checkpoint is full
 	OpenMax         int           // differences that await confirmation before the scan stands still
+	RelayWait       time.Duration // a row that differs is hot when the relay of its outbox table needs longer to say that it has nothing about it
 	RetryMin        time.Duration // first wait after a failure; it doubles
 	RetryMax        time.Duration
 }
@@ -43,6 +46,7 @@ func Default() Config {
 		ChunkTime:       300 * time.Millisecond,
 		CheckpointEvery: time.Second,
 		OpenMax:         20_000,
+		RelayWait:       5 * time.Second,
 		RetryMin:        100 * time.Millisecond,
 		RetryMax:        10 * time.Second,
 	}
@@ -61,6 +65,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: chunk time %v, checkpoint every %v: both must be positive", ErrConfig, c.ChunkTime, c.CheckpointEvery)
 	case c.OpenMax < 1:
 		return fmt.Errorf("%w: %d open differences, at least 1 needed", ErrConfig, c.OpenMax)
+	case c.RelayWait <= 0:
+		return fmt.Errorf("%w: %v to wait for a relay, it must be positive", ErrConfig, c.RelayWait)
 	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin:
 		return fmt.Errorf("%w: retry after %v up to %v", ErrConfig, c.RetryMin, c.RetryMax)
 	}

@@ -65,7 +65,9 @@ func (p *pass) next(ctx context.Context, chunks <-chan []mapping.Row, ended bool
 // untilDue is how long nothing but a new chunk can give work.
 func (p *pass) untilDue() time.Duration {
 	wait := time.Duration(math.MaxInt64)
-	if opened, ok := p.window.earliest(); ok {
+	if len(p.waiting.rows) > 0 {
+		wait = relayPoll
+	} else if opened, ok := p.window.earliest(); ok {
 		due, now := opened+p.logged.ConfirmMs, p.log.Now()
 		wait = time.Duration(due-min(now, due)) * time.Millisecond
 	}
@@ -142,6 +144,7 @@ func (p *pass) investigate(ctx context.Context, suspects []*judgment) error {
 	p.log.View(func(s *fsm.State) {
 		for _, j := range suspects {
 			_, j.hot = s.Event(j.suspect.ref)
+			j.hot = j.hot || s.RowPrepared(j.suspect.ref)
 		}
 	})
 	left := make([]*judgment, 0, len(suspects))
@@ -178,6 +181,7 @@ func (p *pass) lookAgain(ctx context.Context, batch []*judgment) (again []*judgm
 	if err != nil {
 		return nil, err
 	}
+	p.interrogate(suspects, seen)
 	for i, j := range batch {
 		switch j.suspect.rule(seen[i]) {
 		case ruledMatch:
@@ -211,50 +215,4 @@ func (p *pass) file(rows []mapping.Row, judgments []judgment) {
 		}
 	}
 	p.progress.update(func(shown *Progress) { shown.Rows += uint64(len(rows)) })
-}
-
-// confirmDue rules on the open rows that are old enough.
-func (p *pass) confirmDue(ctx context.Context) error {
-	for {
-		now := p.log.Now()
-		if now < p.logged.ConfirmMs {
-			return nil
-		}
-		batch := p.window.due(now-p.logged.ConfirmMs, mysql.BatchRowsMax)
-		if len(batch) == 0 {
-			return nil
-		}
-		if err := p.confirm(ctx, batch); err != nil {
-			return err
-		}
-		open := p.window.open
-		p.progress.update(func(shown *Progress) { shown.Open = open })
-	}
-}
-
-func (p *pass) confirm(ctx context.Context, batch []*stretch) error {
-	suspects := make([]*suspect, len(batch))
-	for i, s := range batch {
-		suspects[i] = s.open
-	}
-	seen, err := p.reread(ctx, suspects)
-	if err != nil {
-		return err
-	}
-	for i, s := range batch {
-		switch s.open.confirm(seen[i]) {
-		case ruledHot:
-			s.tally.countHot()
-		case ruledMatch:
-			s.tally.count(seen[i].look)
-		case ruledConfirmed:
-			s.tally.count(seen[i].look)
-			s.found, s.example = &s.open.ref, p.example(s.open, seen[i])
-		default:
-			continue
-		}
-		s.open = nil
-		p.window.open--
-	}
-	return nil
 }

@@ -162,13 +162,18 @@ type sandwich struct {
 	steady bool
 	actual []mapping.Actual // of its keys
 	look   look
+	mark   uint64 // of the relay, after the readings
 
-	pending          bool // an event of the row is on its way
-	touched, covered bool // by deliveries; see Acknowledgements
+	movement
+	relay relayed
 }
 
-// reread takes a sandwich of each suspect, all at once. Whether the row is on the move is asked last, and in this order: what was pending
-// after the readings is seen as pending, and what was settled before that is in the outbox's memory.
+// present tells whether any of the row's keys is there.
+func (v sandwich) present() bool {
+	return slices.ContainsFunc(v.actual, func(a mapping.Actual) bool { return a.Type != mapping.TypeNone })
+}
+
+// reread takes a sandwich of each suspect, all at once. Whether the row is on the move is asked afterwards: see interrogate.
 func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, error) {
 	since, at := p.revision(), p.log.Now()
 	before, err := p.readRows(ctx, suspects)
@@ -188,10 +193,11 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 	if err != nil {
 		return nil, err
 	}
+	mark := p.mark()
 	out := make([]sandwich, len(suspects))
 	for i, s := range suspects {
 		first, row := before[s.ref.PK], after[s.ref.PK]
-		out[i] = sandwich{since: since, at: at, row: row, actual: actuals[i*n : (i+1)*n]}
+		out[i] = sandwich{since: since, at: at, row: row, actual: actuals[i*n : (i+1)*n], mark: mark}
 		if row == nil {
 			continue
 		}
@@ -200,7 +206,6 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 			return nil, err
 		}
 	}
-	p.askOutbox(suspects, out)
 	return out, nil
 }
 
@@ -209,18 +214,22 @@ func (p *pass) revision() (n uint64) {
 	return n
 }
 
-func (p *pass) askOutbox(suspects []*suspect, out []sandwich) {
-	p.log.View(func(s *fsm.State) {
-		for i, suspect := range suspects {
-			_, out[i].pending = s.Event(suspect.ref)
+// interrogate asks what moved since each sandwich, or since its suspect was opened.
+func (p *pass) interrogate(suspects []*suspect, seen []sandwich) {
+	questions := make([]question, len(suspects))
+	for i, s := range suspects {
+		if i > 0 && seen[i].mark == seen[i-1].mark {
+			seen[i].relay = seen[i-1].relay
+		} else {
+			seen[i].relay = p.relay(seen[i].mark) // before the rest: see ask
 		}
-	})
-	for i, suspect := range suspects {
-		since := out[i].since
-		if suspect.open {
-			since = suspect.since
+		questions[i] = question{ref: s.ref, since: seen[i].since}
+		if s.open {
+			questions[i].since = s.since
 		}
-		out[i].touched, out[i].covered = p.acks.Recent(suspect.ref, since)
+	}
+	for i, m := range p.ask(questions) {
+		seen[i].movement = m
 	}
 }
 

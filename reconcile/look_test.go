@@ -42,6 +42,7 @@ func lookAt(t *testing.T, s *suspect, settled uint64, names ...string) sandwich 
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.interrogate([]*suspect{s}, seen)
 	return seen[0]
 }
 

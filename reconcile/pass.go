@@ -20,6 +20,7 @@ type pass struct {
 	config   Config
 	log      Log
 	acks     Acknowledgements
+	relays   Relays
 	logger   *slog.Logger
 	progress *progress
 
@@ -31,6 +32,7 @@ type pass struct {
 	logged  fsm.Pass  // as it stands in the replicated state
 	saved   time.Time // of the last checkpoint
 	window  window
+	waiting waiting
 	samples int // differences kept to be shown, logged or on their way
 }
 
@@ -41,7 +43,7 @@ func (t *Task) runPass(ctx context.Context, record fsm.Pass) {
 	logger := t.Logger.With("pass", record.ID, "mapping", record.Mapping)
 	logger.Info("pass runs", "mode", record.Mode, "cursor", record.Cursor)
 	for attempt := 0; ; attempt++ {
-		p := &pass{config: t.config, log: t.Log, acks: t.Acknowledged, logger: logger, progress: shown, logged: record, saved: time.Now()}
+		p := &pass{config: t.config, log: t.Log, acks: t.Acknowledged, relays: t.Relays, logger: logger, progress: shown, logged: record, saved: time.Now()}
 		err := p.work(ctx, t.Parts)
 		if !errors.Is(err, errMoved) || p.pause(ctx, laneJudge, attempt, err) != nil {
 			logger.Info("pass stops", "reason", err, "cursor", p.logged.Cursor)
@@ -59,8 +61,11 @@ func (t *Task) record(id uint64) (p fsm.Pass) {
 // work runs the pass from its cursor to its end, which is logged as well.
 func (p *pass) work(ctx context.Context, parts Parts) error {
 	err := p.prepare(ctx, parts)
-	if err == nil {
+	if err == nil && p.logged.Phase == fsm.PassRows {
 		err = p.compareTable(ctx)
+	}
+	if err == nil && p.logged.Extras {
+		err = p.compareKeys(ctx)
 	}
 	failed, isFailure := errors.AsType[*failure](err)
 	switch {

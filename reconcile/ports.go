@@ -38,3 +38,11 @@ type Acknowledgements interface {
 	// whoever finds no pending event and then asks here misses none.
 	Recent(row fsm.RowRef, sinceRevision uint64) (touched, covered bool)
 }
+
+// Relays is what the relays of outbox tables know; the relay task is one. A source without such a table is always drained.
+type Relays interface {
+	// Mark notes a moment.
+	Mark(source string) uint64
+	// Drained tells whether every row that could be seen in the source's outbox table at the mark has become events, or was refused.
+	Drained(source string, mark uint64) bool
+}

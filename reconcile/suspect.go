@@ -27,6 +27,7 @@ const (
 	ruledMatch                       // row and cache agree now
 	ruledOpen                        // an unexplained difference, to be confirmed later
 	ruledConfirmed                   // stable divergence
+	ruledWait                        // it would be, if the relay of the outbox table had come so far: ask again
 )
 
 // rule judges a suspect that is not open yet.
@@ -36,6 +37,8 @@ func (s *suspect) rule(v sandwich) ruling {
 		return ruledHot
 	case v.steady && v.look.matches():
 		return ruledMatch
+	case v.relay == relayPaused:
+		return ruledHot
 	case !v.steady, v.touched, !v.covered:
 		return ruledAgain
 	}
@@ -51,7 +54,12 @@ func (s *suspect) confirm(v sandwich) ruling {
 		return ruledHot
 	case v.steady && v.look.matches():
 		return ruledMatch
-	case v.steady && v.covered && !v.touched && v.look.expected == s.expected:
+	case v.relay == relayPaused:
+		return ruledHot
+	case v.steady && v.still() && v.look.expected == s.expected:
+		if v.relay == relayBehind {
+			return ruledWait
+		}
 		return ruledConfirmed
 	case s.rearms == rearmsMax:
 		return ruledHot

@@ -12,12 +12,13 @@ import (
 	"github.com/quiescehq/quiesce/fsm"
 )
 
-// Parts is what a Task works with. Sources and Targets are by the names that mappings use, and are not changed after New.
+// Parts is what a Task works with. Sources and Targets are by the names that mappings use, and are not changed after New. Relays is nil where no source has an outbox table.
 type Parts struct {
 	Log          Log
 	Sources      map[string]Source
 	Targets      map[string]Target
 	Acknowledged Acknowledgements
+	Relays       Relays
 	Logger       *slog.Logger
 }
 

@@ -39,7 +39,7 @@ func TestDigest_SwappedValuesChangeTheSumWhereXorOfCRCIsBlind(t *testing.T) {
 }
 
 func steadyDifference() sandwich {
-	return sandwich{since: 7, at: 1_000, row: &mapping.Row{}, steady: true, covered: true, look: look{verdict: mapping.Stale, expected: mapping.Sum{Count: 1, Hi: 1}}}
+	return sandwich{since: 7, at: 1_000, row: &mapping.Row{}, steady: true, relay: relayDone, movement: movement{covered: true}, look: look{verdict: mapping.Stale, expected: mapping.Sum{Count: 1, Hi: 1}}}
 }
 
 func TestSuspect_OnlyAnUnexplainedDifferenceIsOpened(t *testing.T) {
@@ -51,6 +51,8 @@ func TestSuspect_OnlyAnUnexplainedDifferenceIsOpened(t *testing.T) {
 		"steady and different":            {func(*sandwich) {}, ruledOpen},
 		"row is gone":                     {func(v *sandwich) { v.row = nil }, ruledHot},
 		"event pending":                   {func(v *sandwich) { v.pending = true }, ruledHot},
+		"relay is paused":                 {func(v *sandwich) { v.relay = relayPaused }, ruledHot},
+		"relay is behind":                 {func(v *sandwich) { v.relay = relayBehind }, ruledOpen},
 		"agrees after all":                {func(v *sandwich) { v.look.verdict = mapping.Equal }, ruledMatch},
 		"differs in format":               {func(v *sandwich) { v.look.verdict = mapping.FormatOnly }, ruledMatch},
 		"row changed between its reads":   {func(v *sandwich) { v.steady = false }, ruledAgain},
@@ -77,6 +79,9 @@ func TestSuspect_OnlyAStableDifferenceIsConfirmed(t *testing.T) {
 		"another kind of wrong":     {func(v *sandwich) { v.look.verdict = mapping.Missing }, ruledConfirmed},
 		"row is gone":               {func(v *sandwich) { v.row = nil }, ruledHot},
 		"event pending":             {func(v *sandwich) { v.pending = true }, ruledHot},
+		"relay is paused":           {func(v *sandwich) { v.relay = relayPaused }, ruledHot},
+		"relay is behind":           {func(v *sandwich) { v.relay = relayBehind }, ruledWait},
+		"relay is behind, healed":   {func(v *sandwich) { v.relay, v.look.verdict = relayBehind, mapping.Equal }, ruledMatch},
 		"healed":                    {func(v *sandwich) { v.look.verdict = mapping.Equal }, ruledMatch},
 		"delivered since":           {func(v *sandwich) { v.touched = true }, ruledOpen},
 		"who knows what since":      {func(v *sandwich) { v.covered = false }, ruledOpen},
@@ -269,6 +274,7 @@ func TestConfig_RefusesWhatCannotWork(t *testing.T) {
 		func(c *Config) { c.ChunkTime = 0 },
 		func(c *Config) { c.CheckpointEvery = 0 },
 		func(c *Config) { c.OpenMax = 0 },
+		func(c *Config) { c.RelayWait = 0 },
 		func(c *Config) { c.RetryMax = c.RetryMin - 1 },
 	} {
 		c := Default()
