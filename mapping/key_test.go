@@ -63,12 +63,47 @@ func TestEncodeKey_IsReversibleAndUnique(t *testing.T) {
 	}
 }
 
+// What is meant to be fast is: a reader that always gave up would pass every other test.
+func TestDecodeKey_ReadsPlainKeysInPlace(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{`["42"]`, `["1","-2"]`, `[""]`, `["","a b"]`} {
+		if plainKey(s) == nil {
+			t.Errorf("%s is not read in place", s)
+		}
+	}
+	if text, ok := plainText([]byte(`"42"`)); !ok || text != "42" {
+		t.Errorf("a plain part is read as %q, %t", text, ok)
+	}
+}
+
+func BenchmarkKey(b *testing.B) {
+	key := EncodeKey([]string{"1234567"})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := DecodeKey(key); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		tuple := []string{"1234567"}
+		for b.Loop() {
+			_ = EncodeKey(tuple)
+		}
+	})
+}
+
 func FuzzDecodeKey(f *testing.F) {
-	for _, s := range []string{`["42"]`, `["1","-2"]`, `["a\"b"]`, `["\u0000"]`, `[""]`, `[`} {
+	for _, s := range []string{`["42"]`, `["1","-2"]`, `["1", "-2"]`, `["é","a"]`, `["a",]`, `["a","]`, `["a"b"]`, `["","",""]`, `["a"`, `["a"],"]`, "[\"a\n\"]", `["`, `["]`, `["a\"b"]`, `["\u0000"]`, `[""]`, `[`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		pk, err := DecodeKey(s)
+		if slow, slowErr := decodeKey(s); (err == nil) != (slowErr == nil) || !slices.Equal(pk, slow) {
+			t.Errorf("%q decodes to %q (%v), by the standard decoder to %q (%v)", s, pk, err, slow, slowErr)
+		}
 		if err != nil {
 			return
 		}
