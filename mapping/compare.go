@@ -56,19 +56,24 @@ func (m *Mapping) Compare(tuple []string, row *Row, actual Actual) (Verdict, err
 		return choose(absent || row != nil, Equal, Stale), nil
 	}
 	want, err := m.content(tuple, row)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
-	case m.missing(row):
-		return m.compareGone(actual), nil
-	case m.spec.Encoding == Hash:
-		return m.compareHash(want.Fields, actual), nil
-	case absent:
-		return m.absent(), nil
-	case actual.Type != TypeString:
-		return WrongType, nil
 	}
-	return m.compareValue(want.Value, actual, m.spec.TTLMillis > 0), nil
+	return m.compareContent(want, row, actual), nil
+}
+
+func (m *Mapping) compareContent(want content, row *Row, actual Actual) Verdict {
+	switch {
+	case m.missing(row):
+		return m.compareGone(actual)
+	case m.spec.Encoding == Hash:
+		return m.compareHash(want.Fields, actual)
+	case actual.Type == TypeNone:
+		return m.absent()
+	case actual.Type != TypeString:
+		return WrongType
+	}
+	return m.compareValue(want.Value, actual, m.spec.TTLMillis > 0)
 }
 
 // absent is the verdict on a row without its key.
@@ -92,14 +97,14 @@ func (m *Mapping) compareGone(actual Actual) Verdict {
 	case m.spec.Encoding == Hash && actual.Type != TypeHash:
 		return WrongType
 	case m.spec.Encoding == Hash:
-		return choose(len(m.managed(actual.Fields)) == 0, Equal, Stale)
+		return choose(len(m.managed(nil, actual.Fields)) == 0, Equal, Stale)
 	case m.spec.NegativeTTLMillis > 0 && actual.Type == TypeString:
 		return m.compareValue(m.negative(), actual, true)
 	}
 	return Stale
 }
 
-func choose(condition bool, yes, no Verdict) Verdict {
+func choose[T any](condition bool, yes, no T) T {
 	if condition {
 		return yes
 	}
@@ -126,15 +131,10 @@ func (m *Mapping) compareHash(want []Field, actual Actual) Verdict {
 	default:
 		return WrongType
 	}
-	held := make(map[string]Field, len(actual.Fields))
-	for _, f := range actual.Fields {
-		if !f.Null {
-			held[f.Name] = f
-		}
-	}
-	for _, w := range want {
-		h, ok := held[w.Name]
-		if ok == w.Null || ok && !bytes.Equal(h.Value, w.Value) {
+	for i, w := range want {
+		at := findField(actual.Fields, w.Name, i)
+		there := at >= 0 && !actual.Fields[at].Null
+		if there == w.Null || there && !bytes.Equal(actual.Fields[at].Value, w.Value) {
 			return Stale
 		}
 	}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,7 @@ type Mapping struct {
 	columns     []Column // in the order of spec.Columns
 	names       [][]byte // the columns' names in the value, as JSON strings
 	byField     []int    // the columns in the order of their names in the value
+	byName      []int    // the columns in the order of those names as JSON strings
 	where       []Predicate
 	templates   []template
 	keysVary    bool // some tuples of the right types have no key
@@ -61,6 +63,8 @@ func Compile(spec Spec, revision uint64, columns []Column) (*Mapping, error) {
 		m.byField = append(m.byField, i)
 	}
 	slices.SortFunc(m.byField, func(a, b int) int { return strings.Compare(spec.Columns[a].Field(), spec.Columns[b].Field()) })
+	m.byName = slices.Clone(m.byField)
+	slices.SortFunc(m.byName, func(a, b int) int { return bytes.Compare(m.names[a], m.names[b]) })
 	return m, nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"slices"
-	"strings"
 )
 
 // Kinds of a digested value. They keep a string and a hash with the same bytes apart.
@@ -18,12 +16,15 @@ const (
 // Digest is the first 128 bits of SHA-256 over the length-prefixed parts. The key is among them, so that two rows whose values were exchanged do not look right; the lengths are,
 // so that no byte can move from one part to the next unseen.
 func Digest(key, kind string, canonical []byte) [16]byte {
-	h := sha256.New()
-	h.Write(appendPart(nil, key))
-	h.Write(appendPart(nil, kind))
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(canonical))))
-	h.Write(canonical)
-	return [16]byte(h.Sum(nil)[:16])
+	return digestParts(appendPart(beginDigest(nil, key, kind), canonical))
+}
+
+// beginDigest appends the parts before the canonical value, which follows with its length before it.
+func beginDigest(b []byte, key, kind string) []byte { return appendPart(appendPart(b, key), kind) }
+
+func digestParts(parts []byte) [16]byte {
+	sum := sha256.Sum256(parts)
+	return [16]byte(sum[:16])
 }
 
 func appendPart[T string | []byte](b []byte, part T) []byte {
@@ -86,7 +87,7 @@ func (m *Mapping) DigestActual(key string, actual Actual) (d [16]byte, ok bool) 
 	hash := m.spec.Encoding == Hash
 	switch {
 	case actual.Type == TypeHash && hash:
-		managed := m.managed(actual.Fields)
+		managed := m.managed(nil, actual.Fields)
 		return digestHash(key, managed), present(managed) > 0
 	case actual.Type == TypeString && !hash:
 		return m.digestString(key, actual.Value), !m.standsForNothing(actual.Value)
@@ -116,27 +117,47 @@ func (m *Mapping) digestString(key string, value []byte) [16]byte {
 
 // digestHash wants fields sorted by name. NULL leaves no field in Redis, so it leaves no trace here.
 func digestHash(key string, fields []Field) [16]byte {
-	var b []byte
+	return digestParts(appendHash(nil, key, fields))
+}
+
+func appendHash(b []byte, key string, fields []Field) []byte {
+	b = append(beginDigest(b, key, kindHash), make([]byte, lengthBytes)...)
+	start := len(b)
 	for _, f := range fields {
 		if !f.Null {
 			b = appendPart(appendPart(b, f.Name), f.Value)
 		}
 	}
-	return Digest(key, kindHash, b)
+	return putLength(b, start)
 }
 
-// managed keeps the fields that the mapping writes, sorted by name.
-func (m *Mapping) managed(fields []Field) []Field {
-	names := make(map[string]bool, len(m.spec.Columns))
-	for _, c := range m.spec.Columns {
-		names[c.Field()] = true
-	}
-	var out []Field
-	for _, f := range fields {
-		if names[f.Name] {
-			out = append(out, f)
+const lengthBytes = 8
+
+// putLength fills in the length of a part that has been appended in pieces.
+func putLength(b []byte, start int) []byte {
+	binary.BigEndian.PutUint64(b[start-lengthBytes:start], uint64(len(b)-start))
+	return b
+}
+
+// managed appends the fields that the mapping writes, in the order of their names.
+func (m *Mapping) managed(out, fields []Field) []Field {
+	for i, column := range m.byField {
+		if at := findField(fields, m.spec.Columns[column].Field(), i); at >= 0 {
+			out = append(out, fields[at])
 		}
 	}
-	slices.SortFunc(out, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// findField looks for a field at a place first: a hash that was written at once keeps its order, as long as it is small.
+func findField(fields []Field, name string, hint int) int {
+	if hint < len(fields) && fields[hint].Name == name {
+		return hint
+	}
+	for i := range fields {
+		if fields[i].Name == name {
+			return i
+		}
+	}
+	return -1
 }

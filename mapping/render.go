@@ -78,6 +78,11 @@ type content struct {
 func (c *content) value() bool { return c.Op != OpDel && c.Op != OpDelFields }
 
 func (m *Mapping) content(tuple []string, row *Row) (content, error) {
+	return m.contentIn(nil, nil, tuple, row)
+}
+
+// contentIn is content with room for the value, or for the fields, that it may use.
+func (m *Mapping) contentIn(room []byte, fields []Field, tuple []string, row *Row) (content, error) {
 	if m.spec.Mode == Invalidate {
 		return content{Write: Write{Op: OpDel}}, nil
 	}
@@ -92,9 +97,9 @@ func (m *Mapping) content(tuple []string, row *Row) (content, error) {
 	w, err := content{Write: Write{Op: m.op(), Replace: m.replaces()}}, error(nil)
 	switch m.spec.Encoding {
 	case Hash:
-		w.Fields, err = m.renderHash(row)
+		w.Fields, err = m.renderHash(fields, row)
 	case JSON:
-		w.Value, err = m.renderJSON(row)
+		w.Value, err = m.renderJSON(room, row)
 	default:
 		w.Value, err = m.renderSingle(row)
 	}
@@ -161,40 +166,40 @@ func (m *Mapping) checkRow(tuple []string, row *Row) error {
 }
 
 // renderJSON gives one object with the columns in the order of the spec. Numbers are the server's own text, so 12.50 stays 12.50; NULL is null; JSON columns are embedded as read.
-func (m *Mapping) renderJSON(row *Row) ([]byte, error) {
-	b := []byte{'{'}
+func (m *Mapping) renderJSON(b []byte, row *Row) ([]byte, error) {
+	b = append(b, '{')
 	for i, cell := range row.Values {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(append(b, m.names[i]...), ':')
-		var err error
-		if b, err = m.appendCell(b, i, cell); err != nil {
-			return nil, err
+		if !cell.Null {
+			if err := m.checkCell(i, cell); err != nil {
+				return nil, err
+			}
 		}
+		b = m.appendCell(b, i, cell)
 	}
 	b = append(b, '}')
 	return b, tooLarge(len(b))
 }
 
-func (m *Mapping) appendCell(b []byte, i int, cell Cell) ([]byte, error) {
+// appendCell appends a checked cell.
+func (m *Mapping) appendCell(b []byte, i int, cell Cell) []byte {
 	if cell.Null {
-		return append(b, "null"...), nil
-	}
-	if err := m.checkCell(i, cell); err != nil {
-		return nil, err
+		return append(b, "null"...)
 	}
 	switch m.columns[i].Kind {
 	case KindInteger, KindDecimal, KindFloat, KindDouble, KindBit:
 		if !m.spec.Columns[i].String {
-			return append(b, cell.Bytes...), nil
+			return append(b, cell.Bytes...)
 		}
 	case KindJSON:
-		return append(b, m.text(i, cell)...), nil
+		return append(b, m.text(i, cell)...)
 	case KindBinary:
-		return append(append(append(b, '"'), m.text(i, cell)...), '"'), nil
+		return append(append(append(b, '"'), m.text(i, cell)...), '"')
 	}
-	return appendString(b, cell.Bytes), nil
+	return appendString(b, cell.Bytes)
 }
 
 // text gives a checked cell as text: bytes in the declared form, JSON as the codec wants it.
@@ -232,8 +237,8 @@ func (m *Mapping) checkCell(i int, cell Cell) error {
 	return nil
 }
 
-func (m *Mapping) renderHash(row *Row) ([]Field, error) {
-	fields := make([]Field, len(row.Values))
+func (m *Mapping) renderHash(fields []Field, row *Row) ([]Field, error) {
+	fields = slices.Grow(fields, len(row.Values))[:len(row.Values)]
 	total := 0
 	for at, i := range m.byField {
 		cell := row.Values[i]
