@@ -121,7 +121,7 @@ func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
 			continue
 		}
 		n := p.mapping.KeyCount()
-		if j.look, err = examine(p.mapping, row, keys[:n], actuals[:n]); err != nil {
+		if j.look, err = examine(p.examiner, row, keys[:n], actuals[:n]); err != nil {
 			return err
 		}
 		keys, actuals = keys[n:], actuals[n:]

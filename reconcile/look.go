@@ -26,81 +26,49 @@ func (l look) matches() bool { return matches(l.verdict) }
 func matches(v mapping.Verdict) bool { return v == mapping.Equal || v == mapping.FormatOnly }
 
 // severity orders the verdicts on the keys of one row.
-var severity = map[mapping.Verdict]int{mapping.Equal: 1, mapping.FormatOnly: 2, mapping.NoTTL: 3, mapping.Missing: 4, mapping.Stale: 5, mapping.WrongType: 6}
+var severity = [...]int{mapping.Equal: 1, mapping.FormatOnly: 2, mapping.NoTTL: 3, mapping.Missing: 4, mapping.Stale: 5, mapping.WrongType: 6}
 
 // examine judges each key of a row.
-func examine(m *mapping.Mapping, row *mapping.Row, keys []string, actuals []mapping.Actual) (look, error) {
+func examine(x *mapping.Examiner, row *mapping.Row, keys []string, actuals []mapping.Actual) (look, error) {
 	all := look{verdict: mapping.Equal}
 	for i, key := range keys {
-		one, err := examineKey(m, key, row, actuals[i])
+		one, err := examineKey(x, key, row, actuals[i])
 		if err != nil {
 			return look{}, err
 		}
-		if severity[one.verdict] > severity[all.verdict] {
-			all.verdict, all.at = one.verdict, i
+		if severity[one.Verdict] > severity[all.verdict] {
+			all.verdict, all.at = one.Verdict, i
 		}
-		one.addTo(&all)
+		if one.HasExpected {
+			all.expected.Add(one.Expected)
+		}
+		if one.HasActual {
+			all.actual.Add(one.Actual)
+		}
 	}
 	return all, nil
 }
 
-// keyLook is what one reading says of one key. A digest without its has flag stands for a key that holds, or should hold, nothing.
-type keyLook struct {
-	verdict                mapping.Verdict
-	expected, actual       [16]byte
-	hasExpected, hasActual bool
-}
-
-func (k keyLook) addTo(l *look) {
-	if k.hasExpected {
-		l.expected.Add(k.expected)
-	}
-	if k.hasActual {
-		l.actual.Add(k.actual)
-	}
-}
-
 // examineKey judges a key twice, by comparing and by digest, and fails the pass if the two do not agree: one of them would be wrong.
 // A string is called equal only if its bytes are, so digesting them again could say nothing new and would cost a third of the pass.
-func examineKey(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Actual) (keyLook, error) {
-	l, err := verdictOf(m, key, row, actual)
-	if err != nil {
-		return keyLook{}, err
-	}
-	if l.verdict == mapping.Equal && l.hasExpected && actual.Type == mapping.TypeString {
-		l.actual, l.hasActual = l.expected, true
-		return l, nil
-	}
-	l.actual, l.hasActual = m.DigestActual(key, actual)
-	sameDigest := l.hasExpected == l.hasActual && (!l.hasExpected || l.expected == l.actual)
-	sameValue := matches(l.verdict) || l.verdict == mapping.NoTTL
-	if sameDigest != sameValue {
-		return keyLook{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", l.verdict, key)}
-	}
-	return l, nil
-}
-
-// verdictOf adds a rule to the mapping's own: a row that has no rendering must have no key, for delivery removes it before it gives up. A key that may be absent and is has no digest on either side.
-func verdictOf(m *mapping.Mapping, key string, row *mapping.Row, actual mapping.Actual) (keyLook, error) {
-	absent := actual.Type == mapping.TypeNone
-	verdict, err := m.Compare(row.Key, row, actual)
-	if errors.Is(err, mapping.ErrUnrenderable) || errors.Is(err, mapping.ErrTooLarge) {
-		if absent {
-			return keyLook{verdict: mapping.Equal}, nil
+// One rule is added to the mapping's own: a row that has no rendering must have no key, for delivery removes it before it gives up.
+func examineKey(x *mapping.Examiner, key string, row *mapping.Row, actual mapping.Actual) (mapping.Examined, error) {
+	seen, err := x.Examine(key, row, actual)
+	switch {
+	case errors.Is(err, mapping.ErrUnrenderable), errors.Is(err, mapping.ErrTooLarge):
+		if actual.Type == mapping.TypeNone {
+			return mapping.Examined{Verdict: mapping.Equal}, nil
 		}
-		return keyLook{verdict: mapping.Stale}, nil
+		seen = mapping.Examined{Verdict: mapping.Stale, HasActual: true, Actual: mapping.Digest(key, actual.Type, actual.Value)}
+	case err != nil:
+		return mapping.Examined{}, &failure{"internal: compare: " + err.Error()}
 	}
-	if err != nil {
-		return keyLook{}, &failure{"internal: compare: " + err.Error()}
+	sameDigest := seen.HasExpected == seen.HasActual && (!seen.HasExpected || seen.Expected == seen.Actual)
+	sameValue := matches(seen.Verdict) || seen.Verdict == mapping.NoTTL
+	if sameDigest != sameValue {
+		return mapping.Examined{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", seen.Verdict, key)}
 	}
-	l := keyLook{verdict: verdict}
-	if absent && verdict == mapping.Equal {
-		return l, nil
-	}
-	if l.expected, l.hasExpected, err = m.DigestRow(key, row); err != nil {
-		return keyLook{}, &failure{"internal: digest: " + err.Error()}
-	}
-	return l, nil
+	return seen, nil
 }
 
 func sameRow(a, b *mapping.Row) bool {
@@ -202,7 +170,7 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 			continue
 		}
 		out[i].steady = first != nil && sameRow(first, row)
-		if out[i].look, err = examine(p.mapping, row, keys[i*n:(i+1)*n], out[i].actual); err != nil {
+		if out[i].look, err = examine(p.examiner, row, keys[i*n:(i+1)*n], out[i].actual); err != nil {
 			return nil, err
 		}
 	}

@@ -37,7 +37,7 @@ func lookAt(t *testing.T, s *suspect, settled uint64, names ...string) sandwich 
 	}
 	s.key, s.ref = []string{"1"}, fsm.RowRef{Mapping: "t", PK: `["1"]`}
 	acks.settled[s.ref] = settled
-	p := &pass{config: Default(), log: log, acks: acks, progress: &progress{}, mapping: compiled(t, nil), source: reads, target: reads}
+	p := &pass{config: Default(), log: log, acks: acks, progress: &progress{}, mapping: compiled(t, nil), examiner: mapping.NewExaminer(compiled(t, nil)), source: reads, target: reads}
 	seen, err := p.reread(t.Context(), []*suspect{s})
 	if err != nil {
 		t.Fatal(err)

@@ -24,9 +24,10 @@ type pass struct {
 	logger   *slog.Logger
 	progress *progress
 
-	mapping *mapping.Mapping
-	source  Source
-	target  Target
+	mapping  *mapping.Mapping
+	examiner *mapping.Examiner // of judge alone
+	source   Source
+	target   Target
 
 	// Of judge alone.
 	logged  fsm.Pass  // as it stands in the replicated state
@@ -110,6 +111,7 @@ func (p *pass) prepare(ctx context.Context, parts Parts) error {
 	if p.mapping, err = compile(record); err != nil {
 		return err
 	}
+	p.examiner = mapping.NewExaminer(p.mapping)
 	return p.retry(ctx, laneJudge, func() error {
 		var known bool
 		if p.source, known = parts.Sources[record.Source]; !known {

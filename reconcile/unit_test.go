@@ -241,12 +241,12 @@ func TestExamine_RowWithoutRenderingMustHaveNoKey(t *testing.T) {
 	t.Parallel()
 	m := compiled(t, nil)
 	row := &mapping.Row{Key: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte{0xff}}}}
-	absent, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
-	if err != nil || absent.verdict != mapping.Equal || absent.hasExpected {
+	absent, err := examineKey(mapping.NewExaminer(m), "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
+	if err != nil || absent.Verdict != mapping.Equal || absent.HasExpected {
 		t.Errorf("absent: %+v, %v", absent, err)
 	}
-	present, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeString, Value: []byte("{}"), TTLMillis: mapping.NoExpiry})
-	if err != nil || present.verdict != mapping.Stale || present.hasExpected || !present.hasActual {
+	present, err := examineKey(mapping.NewExaminer(m), "t:1", row, mapping.Actual{Type: mapping.TypeString, Value: []byte("{}"), TTLMillis: mapping.NoExpiry})
+	if err != nil || present.Verdict != mapping.Stale || present.HasExpected || !present.HasActual {
 		t.Errorf("present: %+v, %v", present, err)
 	}
 }
@@ -255,8 +255,8 @@ func TestExamine_HashOfNullsNeedsNoKey(t *testing.T) {
 	t.Parallel()
 	m := compiled(t, func(s *mapping.Spec) { s.Encoding = mapping.Hash })
 	row := &mapping.Row{Key: []string{"1"}, Values: []mapping.Cell{{Null: true}}}
-	got, err := examineKey(m, "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
-	if err != nil || got.verdict != mapping.Equal || got.hasExpected || got.hasActual {
+	got, err := examineKey(mapping.NewExaminer(m), "t:1", row, mapping.Actual{Type: mapping.TypeNone, TTLMillis: mapping.NoExpiry})
+	if err != nil || got.Verdict != mapping.Equal || got.HasExpected || got.HasActual {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
