@@ -31,6 +31,7 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	gobreaker  = "github.com/sony/gobreaker/"
 	yaml       = "go.yaml.in/yaml/"
+	robfigCron = "github.com/robfig/cron/"
 	porcupine  = "github.com/anishathalye/porcupine"
 )
 
@@ -60,7 +61,8 @@ var house = map[string]room{
 	// Layer 2.
 	"httpapi":             {own: []string{"api", "fsm", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
-	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{errgroup}},
+	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "reconcile/schedule", "rediscache"}, outside: []string{errgroup}},
+	"reconcile/schedule":  {outside: []string{robfigCron}},
 	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"failover":            {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"alert":               {own: []string{"fsm"}, outside: []string{errgroup}},
@@ -75,20 +77,24 @@ var house = map[string]room{
 	// Layer 3.
 	"cmd/node": {own: []string{"alert", "api", "drain", "failover", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
-	"cmd/quiesce/guard":        {outside: []string{unix}},
-	"cmd/quiesce":              {own: []string{"api", "client", "cmd/quiesce/guard", "mysql"}, outside: []string{cobra, yaml, unix}},
-	"cluster_test":             {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/rolling", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
-	"cluster_test/harness":     {own: []string{"api", "cluster_test/links"}},
-	"cluster_test/chaos":       {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},
-	"cluster_test/history":     {outside: []string{porcupine}},
-	"cluster_test/links":       {},
-	"cluster_test/services":    {own: []string{"cluster_test/harness"}, outside: []string{mysqlGo, goRedis}},
-	"cluster_test/traffic":     {},
-	"cluster_test/oracle":      {outside: []string{goRedis}}, // nothing of the product: it judges it
-	"cluster_test/rolling":     {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
-	"cluster_test/rolling/app": {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},
-	"cluster_test/demo":        {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
-	"examples/orders":          {own: []string{"client", "client/ginquiesce", "client/redisquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
+	"cmd/quiesce/guard":     {outside: []string{unix}},
+	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard", "mysql"}, outside: []string{cobra, yaml, unix}},
+	"cluster_test":          {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/rolling", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
+	"cluster_test/harness":  {own: []string{"api", "cluster_test/links"}},
+	"cluster_test/chaos":    {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},
+	"cluster_test/history":  {outside: []string{porcupine}},
+	"cluster_test/links":    {},
+	"cluster_test/services": {own: []string{"cluster_test/harness"}, outside: []string{mysqlGo, goRedis}},
+	"cluster_test/traffic":  {},
+	"cluster_test/oracle":   {outside: []string{goRedis}}, // nothing of the product: it judges it
+	"cluster_test/rolling":  {own: []string{"api", "cluster_test/harness", "cluster_test/services", "cluster_test/traffic"}, outside: []string{mysqlGo}},
+	"cluster_test/syncchaos": {own: []string{"api", "cluster_test/harness", "cluster_test/oracle", "cluster_test/services", "cluster_test/syncchaos/ledger", "cluster_test/syncchaos/writer"},
+		outside: []string{mysqlGo, goRedis}},
+	"cluster_test/syncchaos/ledger": {},
+	"cluster_test/syncchaos/writer": {own: []string{"client", "cluster_test/syncchaos/ledger"}, outside: []string{mysqlGo}},
+	"cluster_test/rolling/app":      {own: []string{"client", "client/fence"}, outside: []string{mysqlGo}},
+	"cluster_test/demo":             {own: []string{"api", "client", "cluster_test/traffic"}, outside: []string{mysqlGo, goRedis, errgroup}},
+	"examples/orders":               {own: []string{"client", "client/ginquiesce", "client/redisquiesce"}, outside: []string{gin, mysqlGo, goRedis}},
 }
 
 // doesIO are the packages of the standard library that a silent room must not import, with all below them.
