@@ -50,7 +50,11 @@ func newWorld(t *testing.T) *world {
 
 func bareWorld(t *testing.T) *world {
 	t.Helper()
-	dsn := services.Require(t).MySQLDSN
+	return worldAt(t, services.Require(t).MySQLDSN)
+}
+
+func worldAt(t *testing.T, dsn string) *world {
+	t.Helper()
 	w := &world{T: t, dsn: dsn, log: newLog(t), cfg: relay.Default(), mapper: testMapper{}, said: &safeBuffer{}}
 	w.cfg.RetryMin, w.cfg.RetryMax, w.cfg.FullWait = 10*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond
 	w.cfg.PurgeEvery = time.Hour // but for the tests of it
