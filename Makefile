@@ -5,11 +5,11 @@ GO ?= go
 FUZZTIME ?= 10s
 PACKAGES ?= ./...
 BENCH ?=
-DURATION ?= 5m
+DURATION ?=
 SEED ?=
 ROUNDS ?= 20
 
-.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown bench-outbox chaos-locks failovers rolling
+.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown bench-outbox chaos-locks chaos-sync failovers rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,7 +50,11 @@ bench-outbox: ## events accepted and delivered beside the bare parts, lag, a mil
 	@cd bench && $(GO) build -o ../bin/bench-outbox ./outbox && exec ../bin/bench-outbox $(BENCH)
 
 chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
-	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(DURATION) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0 -test.run=LongRun
+	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(or $(DURATION),5m) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0 -test.run=LongRun
+
+chaos-sync: ## caches while nodes, applications, MySQL and Redis are killed and stopped, judged for DURATION (default 10m) by SEED (default: any)
+	@$(GO) test -c -o bin/syncchaos ./cluster_test/syncchaos && QUIESCE_SYNCCHAOS_DURATION=$(or $(DURATION),10m) \
+		QUIESCE_SYNCCHAOS_SEED=$(SEED) exec bin/syncchaos -test.v -test.timeout=0 -test.run=LongRun
 
 failovers: ## FAILOVERS (default 50) leaders in a row: no token twice, the live keep their locks, the dead lose them
 	QUIESCE_FAILOVERS=$(or $(FAILOVERS),50) $(GO) test -count=1 -timeout 30m -run TestFailovers_ -v ./cluster_test

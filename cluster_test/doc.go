@@ -8,7 +8,8 @@
 // one order for all that clients were told of locks, under every fault (chaos_test.go), holders that were stopped (fence_test.go), restores (backup_test.go),
 // leaders one after the other (failovers_test.go), steps of a clock (clock_test.go), the command line (cli_test.go), and the coordinator for
 // tests beside the real one (conformance_test.go). What becomes of instances that are signalled, stopped, killed or cut off in each phase of
-// their drain, with and without a leader, is in shutdown_*_test.go; everything restarted under load is in package rolling.
+// their drain, with and without a leader, is in shutdown_*_test.go; everything restarted under load is in package rolling,
+// every tier of synchronisation under kills and stops of everything in package syncchaos.
 // The rules of imports are in layers_test.go, those of the replicated state machine in deterministic_test.go.
 //
 // # Invariants

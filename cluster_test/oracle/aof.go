@@ -34,34 +34,43 @@ const (
 // ReadAOF goes over the incremental files of a folder, in their order, and looks at every token that was written to a guard of the prefix. A token never falls, whatever
 // becomes of the guard between: it may expire, and then no older write may come.
 func ReadAOF(folder, guardPrefix string) (Order, error) {
-	files, err := filepath.Glob(filepath.Join(folder, "*.incr.aof"))
-	if err != nil || len(files) == 0 {
-		return Order{}, fmt.Errorf("%w: %s has no incremental file", errFormat, folder)
-	}
-	slices.SortFunc(files, func(a, b string) int { return sequence(a) - sequence(b) })
 	var order Order
 	last := map[string]uint64{}
+	err := ScanAOF(folder, func(command []string) { order.take(last, command, guardPrefix) })
+	return order, err
+}
+
+// take looks at one command.
+func (o *Order) take(last map[string]uint64, command []string, guardPrefix string) {
+	if len(command) < 4 || !strings.EqualFold(command[0], "HSET") || !strings.HasPrefix(command[1], guardPrefix) {
+		return
+	}
+	for i := 2; i+1 < len(command); i += 2 {
+		token, err := strconv.ParseUint(command[i+1], 10, 64)
+		if command[i] != "t" || err != nil {
+			continue
+		}
+		o.Writes++
+		if had := last[command[1]]; token < had {
+			o.Backwards = append(o.Backwards, Step{command[1], had, token})
+		}
+		last[command[1]] = token
+	}
+}
+
+// ScanAOF shows every command of the incremental files of a folder, in their order.
+func ScanAOF(folder string, take func(command []string)) error {
+	files, err := filepath.Glob(filepath.Join(folder, "*.incr.aof"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("%w: %s has no incremental file", errFormat, folder)
+	}
+	slices.SortFunc(files, func(a, b string) int { return sequence(a) - sequence(b) })
 	for _, file := range files {
-		if err := readFile(file, func(command []string) {
-			if len(command) < 4 || !strings.EqualFold(command[0], "HSET") || !strings.HasPrefix(command[1], guardPrefix) {
-				return
-			}
-			for i := 2; i+1 < len(command); i += 2 {
-				token, err := strconv.ParseUint(command[i+1], 10, 64)
-				if command[i] != "t" || err != nil {
-					continue
-				}
-				order.Writes++
-				if had := last[command[1]]; token < had {
-					order.Backwards = append(order.Backwards, Step{command[1], had, token})
-				}
-				last[command[1]] = token
-			}
-		}); err != nil {
-			return order, fmt.Errorf("%s: %w", filepath.Base(file), err)
+		if err := readFile(file, take); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
 		}
 	}
-	return order, nil
+	return nil
 }
 
 // sequence is the number in appendonly.aof.3.incr.aof.

@@ -3,6 +3,7 @@ package services
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -55,6 +56,26 @@ func (i *Instance) KillMySQL() { i.t.Helper(); i.run("kill-mysql") }
 
 // StartMySQL starts the database on the same address with the same data, unless it runs.
 func (i *Instance) StartMySQL() { i.t.Helper(); i.run("start-mysql") }
+
+// FreezeMySQL stops the process of the database until ThawMySQL: its connections stay.
+func (i *Instance) FreezeMySQL() { i.t.Helper(); i.signalMySQL(syscall.SIGSTOP) }
+
+// ThawMySQL has a frozen database go on.
+func (i *Instance) ThawMySQL() { i.t.Helper(); i.signalMySQL(syscall.SIGCONT) }
+
+func (i *Instance) signalMySQL(s syscall.Signal) {
+	i.t.Helper()
+	pair, err := readDescription(filepath.Join(i.Dir, descriptionFile))
+	if err == nil && pair.MySQL.PID == 0 {
+		err = os.ErrProcessDone
+	}
+	if err == nil {
+		err = syscall.Kill(pair.MySQL.PID, s)
+	}
+	if err != nil {
+		i.t.Fatalf("%s to the database: %v", s, err)
+	}
+}
 
 func (i *Instance) run(command string) {
 	i.t.Helper()

@@ -122,6 +122,9 @@ func (s *RedisServer) end(with syscall.Signal) {
 // Kill ends the server with SIGKILL.
 func (s *RedisServer) Kill() { s.end(syscall.SIGKILL) }
 
+// Stop asks the server to end, and waits until it has.
+func (s *RedisServer) Stop() { s.end(syscall.SIGTERM) }
+
 // Start starts the server again, with what it has on disk.
 func (s *RedisServer) Start() { s.t.Helper(); s.launch(); s.await() }
 

@@ -87,6 +87,18 @@ func TestOwn_StoppedServersComeBackAtTheirAddress(t *testing.T) {
 	}
 }
 
+func TestOwn_FrozenDatabaseAnswersNobodyUntilItIsThawed(t *testing.T) {
+	t.Parallel()
+	pair := services.Own(t)
+	pair.FreezeMySQL()
+	err := tryExecute(pair.MySQLDSN+"?timeout=300ms&readTimeout=300ms", "DO 1")
+	pair.ThawMySQL()
+	if err == nil {
+		t.Error("a frozen database answers")
+	}
+	execute(t, pair.MySQLDSN, "DO 1")
+}
+
 func TestOwn_NothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	var pair *services.Instance
