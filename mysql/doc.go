@@ -2,7 +2,7 @@
 //
 // # Purpose
 //
-// A [Source] reads tables as a compiled mapping wants them: by the tuples of its key columns ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadChunk]) for reconciliation. It describes
+// A [Source] reads tables as a compiled mapping wants them: by the tuples of its key columns ([Source.ReadRows]) for delivery, by primary-key order ([Source.ReadPart]) for reconciliation, all rows of a part of the table or a sample of them. It describes
 // tables ([Source.Columns]) and tries a mapping out before it is accepted ([Source.Inspect], [Source.Check]). A [TransactionReader] looks at the transactions of
 // a server, and ends those that are to end. An [OutboxSource] has an account of its own for the quiesce tables: it reads and deletes outbox rows,
 // sets bad ones aside, and probes and purges fences.
@@ -15,6 +15,9 @@
 //   - Values are the server's own text. The driver parses FLOAT, DOUBLE and YEAR even in the text protocol, so those are selected as characters; FLOAT as col+0e0, for the server
 //     prints six digits of it: 16777217 would become 16777200.
 //   - A read by key takes only the row whose canonical tuple is the asked one, whatever else the column's collation finds. (TestReadRows_EachKeyFindsItsOwnRowOrIsRefused)
+//   - The bounds of a part are compared by the server, in the order of the index: the first is in, the second out. (TestReadPart_BoundsAreHalfOpenInTheServersOrder)
+//   - A sample is drawn by a keyed hash of the primary key: each row as likely as any other, the same rows for the same salt, and none but these leave the server.
+//     (TestReadPart_SampleIsUniformAndTheSameEachTime; TestReadPart_CRCAloneWouldNotDo is the control)
 //   - Identifiers come from information_schema and are quoted; literals are checked digits and dates, or hexadecimal. No other text reaches a statement except as an argument.
 //   - No error, and no log line, holds a DSN.
 //   - A connection is ended only while it is in the very transaction that was seen, as two readings at least 250 ms apart say, the second of
@@ -42,7 +45,7 @@
 //
 // # Limits
 //
-// BatchRowsMax and ChunkRowsMax rows a call, 64 MiB of values a call; TransactionsMax transactions of a reading. Ages are those of the server's
+// BatchRowsMax and ChunkRowsMax rows a call, SampleRowsMax that a call goes over for a sample, 64 MiB of values a call; TransactionsMax transactions of a reading. Ages are those of the server's
 // clock in its own time zone: where that is not UTC they may be an hour off while summer time ends. The proof is read_only: a writable replica passes it. Point a source at the primary.
 // On Galera a read waits until its node has what the cluster committed (wsrep_sync_wait).
 //

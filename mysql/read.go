@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/quiescehq/quiesce/mapping"
@@ -65,20 +64,8 @@ func (s *Source) ReadRow(ctx context.Context, m *mapping.Mapping, tuple []string
 // ReadChunk reads up to limit rows in primary-key order, starting after the given place, which is the PK of a row that was read, or at the start of the table when it is nil.
 // It may return fewer than limit when their values are large: only an empty chunk is the end of the table.
 func (s *Source) ReadChunk(ctx context.Context, m *mapping.Mapping, after []string, limit int) ([]mapping.Row, error) {
-	if limit < 1 || limit > ChunkRowsMax {
-		return nil, fmt.Errorf("source %s: %w: %d rows asked, 1 to %d allowed", s.name, ErrBatchTooLarge, limit, ChunkRowsMax)
-	}
-	if after != nil {
-		if err := checkPlace(m.PrimaryKey(), after); err != nil {
-			return nil, err
-		}
-	}
-	var rows []mapping.Row
-	_, err := s.read(ctx, m, selectChunk(m, after, strconv.Itoa(limit)), func(row mapping.Row) { rows = append(rows, row) })
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
+	chunk, err := s.ReadPart(ctx, m, Part{}, after, limit)
+	return chunk.Rows, err
 }
 
 // read runs one statement that starts with the proof and passes its rows to take. whole is false when it stopped at readBytesMax with rows left; the first row always fits.
@@ -139,13 +126,7 @@ func scan(m *mapping.Mapping, rows *sql.Rows, bytesMax int, take func(mapping.Ro
 
 // copyRow takes a row out of the driver's buffer with one allocation for all its values.
 func copyRow(m *mapping.Mapping, shape shape, raw []sql.RawBytes) mapping.Row {
-	row := mapping.Row{PK: make([]string, shape.primary), Values: make([]mapping.Cell, shape.values)}
-	for i, c := range m.PrimaryKey() {
-		row.PK[i] = string(raw[i])
-		if c.Kind == mapping.KindBinary {
-			row.PK[i] = hex.EncodeToString(raw[i])
-		}
-	}
+	row := mapping.Row{PK: placeTexts(m.PrimaryKey(), raw), Values: make([]mapping.Cell, shape.values)}
 	row.Key = m.RowKey(keyCells(shape, raw))
 	raw = raw[shape.primary+shape.keys:]
 	if shape.conditional {
@@ -167,6 +148,18 @@ func copyRow(m *mapping.Mapping, shape shape, raw []sql.RawBytes) mapping.Row {
 		row.Values[i].Bytes = arena[start:len(arena):len(arena)]
 	}
 	return row
+}
+
+// placeTexts is a place out of the driver's buffer.
+func placeTexts(primaryKey []mapping.Column, raw []sql.RawBytes) []string {
+	place := make([]string, len(primaryKey))
+	for i, c := range primaryKey {
+		place[i] = string(raw[i])
+		if c.Kind == mapping.KindBinary {
+			place[i] = hex.EncodeToString(raw[i])
+		}
+	}
+	return place
 }
 
 // keyCells are the key columns' values, in the driver's buffer.

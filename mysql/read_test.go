@@ -200,7 +200,9 @@ func TestRead_StatementsUseThePrimaryIndex(t *testing.T) {
 	m := f.compile("wide", []string{"a", "b"}, "v")
 	for name, statement := range map[string]string{
 		"rows":  mysql.SelectRows(m, [][]string{{"3", "4"}, {"50", "60"}, {"99", "99"}}),
-		"chunk": mysql.SelectChunk(m, []string{"50", "60"}, "100"),
+		"chunk": mysql.SelectChunk(m, mysql.Part{}, []string{"50", "60"}, 100),
+		"range": mysql.SelectChunk(m, mysql.Part{From: []string{"50", "60"}, To: []string{"52", "7"}}, nil, 100),
+		"place": mysql.SelectPlace(m, mysql.Part{To: []string{"52", "7"}}, []string{"50", "60"}, 50),
 	} {
 		rows, err := f.db.QueryContext(t.Context(), "EXPLAIN "+statement)
 		if err != nil {

@@ -78,8 +78,8 @@ func selectRows(m *mapping.Mapping, tuples [][]string) string {
 	return b.String()
 }
 
-// selectChunk asks for the next rows after a place in primary-key order. The derived table is needed for LIMIT to count rows of the table and not of the join.
-func selectChunk(m *mapping.Mapping, after []string, limit string) string {
+// selectChunk asks for the rows that meet a condition, in primary-key order. The derived table is needed for LIMIT to count rows of the table and not of the join.
+func selectChunk(m *mapping.Mapping, where string, limit int) string {
 	var inner, outer, order, orderOuter strings.Builder
 	for i, c := range m.PrimaryKey() {
 		alias := "k" + strconv.Itoa(i)
@@ -104,26 +104,34 @@ func selectChunk(m *mapping.Mapping, after []string, limit string) string {
 		inner.WriteString(", " + valueOf(quote(c.Name), c.Kind) + " AS " + alias)
 		outer.WriteString(", t." + alias)
 	}
-	where := ""
-	if after != nil {
-		where = " WHERE " + keyset(m.PrimaryKey(), after)
-	}
 	return "SELECT s.ro, s.sid" + outer.String() + " FROM " + proof +
-		" LEFT JOIN (SELECT " + inner.String() + " FROM " + quote(m.Spec().Table) + where + " ORDER BY " + order.String() + " LIMIT " + limit + ") AS t ON 1 = 1" +
+		" LEFT JOIN (SELECT " + inner.String() + " FROM " + quote(m.Spec().Table) + where + " ORDER BY " + order.String() + " LIMIT " + strconv.Itoa(limit) + ") AS t ON 1 = 1" +
 		" ORDER BY " + orderOuter.String()
 }
 
-// keyset is (a, b) > (x, y) spelled out: the server turns the disjunction into index ranges, but answers the row comparison with a scan from the start of the index.
-func keyset(primaryKey []mapping.Column, after []string) string {
+// Sides of a place.
+const (
+	before     = "<"
+	upTo       = "<="
+	from       = ">="
+	afterwards = ">"
+)
+
+// keyset is (a, b) > (x, y), or on another side, spelled out: the server turns the disjunction into index ranges, but answers the row comparison with a scan from the start of the index.
+func keyset(primaryKey []mapping.Column, side string, place []string) string {
 	var b strings.Builder
 	for last := range primaryKey {
-		b.WriteString(separator(last, " OR ", "") + "(")
+		b.WriteString(separator(last, " OR ", "(") + "(")
 		for i := range last {
-			b.WriteString(quote(primaryKey[i].Name) + " = " + placeLiteral(primaryKey[i], after[i]) + " AND ")
+			b.WriteString(quote(primaryKey[i].Name) + " = " + placeLiteral(primaryKey[i], place[i]) + " AND ")
 		}
-		b.WriteString(quote(primaryKey[last].Name) + " > " + placeLiteral(primaryKey[last], after[last]) + ")")
+		op := side
+		if last < len(primaryKey)-1 {
+			op = side[:1] // the place itself is decided by its last column
+		}
+		b.WriteString(quote(primaryKey[last].Name) + " " + op + " " + placeLiteral(primaryKey[last], place[last]) + ")")
 	}
-	return b.String()
+	return b.String() + ")"
 }
 
 // condition is 1 for a row that meets all predicates, else 0. NULL meets none but IS NULL.
