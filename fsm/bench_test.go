@@ -54,3 +54,46 @@ func BenchmarkApply_LockCycles(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkApply_Outbox is what each node does for a thousand events, from the entry that brings them to the one that settles them.
+func BenchmarkApply_Outbox(b *testing.B) {
+	const events, others = 1_000, 100_000
+	s := New()
+	s.Apply(1, Entry{Ops: []Op{{Command: TermStart{Node: "n"}}, {Command: PutMapping{Name: "orders", Source: "main", Target: "cache", Table: "orders", Spec: []byte("{}"), Columns: []byte("[]")}}}})
+	m, ok := s.Mapping("orders")
+	if !ok {
+		b.Fatal("no mapping")
+	}
+	rows := func(from, n int) (refs []RowRef) {
+		for i := range n {
+			refs = append(refs, RowRef{Mapping: "orders", PK: fmt.Sprintf("[%q]", fmt.Sprint(from+i))})
+		}
+		return refs
+	}
+	apply := func(c Command) Result {
+		entry, err := DecodeEntry(EncodeEntry(Entry{Now: s.Now() + 1, Ops: []Op{{Command: c}}}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		results, _ := s.Apply(1, entry)
+		if results[0].Refused() {
+			b.Fatal(results[0])
+		}
+		return results[0]
+	}
+	for i := 0; i < others; i += events {
+		apply(EnqueueEvents{Events: rows(10*others+i, events)})
+	}
+	batch := rows(others, events)
+	b.ReportAllocs()
+	begun := cpuTime()
+	for b.Loop() {
+		tokens := apply(EnqueueEvents{Events: batch}).Outbox.Tokens
+		var settle SettleEvents
+		for i, ref := range batch {
+			settle.Events = append(settle.Events, Settlement{Row: ref, Revision: m.Revision, Token: tokens[i].Token})
+		}
+		apply(settle)
+	}
+	b.ReportMetric(float64((cpuTime()-begun).Nanoseconds())/float64(b.N*events), "cpu-ns/event")
+}

@@ -75,7 +75,7 @@ func (c EnqueueEvents) apply(s *State) Result {
 	if r := s.checkRows(c.Events, c.Spans); r.Refused() {
 		return r
 	}
-	if s.newRows(c.Events)+s.events.len()+s.reserved > PendingMax {
+	if room := PendingMax - s.events.len() - s.reserved; len(c.Events) > room && s.newRows(c.Events) > room {
 		return refuse(CodeOutboxFull, "as many events are pending as may be")
 	}
 	return Result{Outbox: &OutboxResult{Tokens: s.enqueueAll(c.Events, c.Spans, c.Pass, c.Drop)}}
@@ -117,12 +117,16 @@ func (s *State) checkRows(refs []RowRef, spans []byte) Result {
 	if len(refs) == 0 && len(spans) == 0 || len(refs) > EventsBatchMax || !spansFit(spans, len(refs)) {
 		return refuse(CodeInvalid, "between 1 and 2,000 rows at a time")
 	}
+	known := "" // they come in runs of one mapping
 	for _, ref := range refs {
 		if ref.PK == "" || len(ref.PK) > PKBytesMax {
 			return refuse(CodeInvalid, "row key out of bounds")
 		}
-		if !s.mappings.has(ref.Mapping) {
-			return refuse(CodeMappingNotFound, "no such mapping: "+ref.Mapping)
+		if ref.Mapping == known && known != "" {
+			continue
+		}
+		if known = ref.Mapping; !s.mappings.has(known) {
+			return refuse(CodeMappingNotFound, "no such mapping: "+known)
 		}
 	}
 	return Result{}
@@ -140,6 +144,9 @@ func (s *State) newRows(refs []RowRef) int {
 
 // exhume forgets the dead letter of a row, if it has one.
 func (s *State) exhume(ref RowRef) bool {
+	if s.dead.len() == 0 {
+		return false // as nearly always
+	}
 	d, was := s.dead.delete(ref.key())
 	if was {
 		s.countDead(d, -1)
@@ -297,6 +304,17 @@ func (s *State) DueEvents(mapping string, now uint64, visit func(Event) bool) {
 	s.due.each(mapping, func(p pair) bool {
 		if p.num > now {
 			return false
+		}
+		e, _ := s.events.get(p.name)
+		return visit(e)
+	})
+}
+
+// DueEventsBut visits all pending events of a mapping in the order of DueEvents, but for the rows that skip names. Those cost no look-up: who delivers passes over what is under way.
+func (s *State) DueEventsBut(mapping string, skip func(RowRef) bool, visit func(Event) bool) {
+	s.due.each(mapping, func(p pair) bool {
+		if skip(RowRef{Mapping: mapping, PK: p.name[len(mapping)+1:]}) {
+			return true
 		}
 		e, _ := s.events.get(p.name)
 		return visit(e)

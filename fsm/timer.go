@@ -138,6 +138,7 @@ func (s *State) fire(t timer) {
 type index struct {
 	tree   *btree.BTreeG[pair]
 	counts map[string]int // by group
+	hint   *btree.PathHint // changes come in runs of neighbours; it speeds up the search and decides nothing
 }
 
 type pair struct {
@@ -147,7 +148,7 @@ type pair struct {
 }
 
 func newIndex() index {
-	return index{btree.NewBTreeGOptions(pairLess, btree.Options{NoLocks: true}), map[string]int{}}
+	return index{btree.NewBTreeGOptions(pairLess, btree.Options{NoLocks: true}), map[string]int{}, new(btree.PathHint)}
 }
 
 func pairLess(a, b pair) bool {
@@ -161,13 +162,13 @@ func pairLess(a, b pair) bool {
 }
 
 func (x index) add(p pair) {
-	if _, there := x.tree.Set(p); !there {
+	if _, there := x.tree.SetHint(p, x.hint); !there {
 		x.counts[p.group]++
 	}
 }
 
 func (x index) remove(p pair) {
-	if _, there := x.tree.Delete(p); !there {
+	if _, there := x.tree.DeleteHint(p, x.hint); !there {
 		return
 	}
 	if x.counts[p.group]--; x.counts[p.group] == 0 {

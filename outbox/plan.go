@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"math"
 	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
@@ -86,11 +85,8 @@ func (p *planner) visit(s *fsm.State, m fsm.Mapping) bool {
 // collect takes due events that are in no batch. The first that is not due yet, and in no batch, says when to look again.
 func (p *planner) collect(s *fsm.State, mapping string, limit int) []fsm.Event {
 	var events []fsm.Event
-	s.DueEvents(mapping, math.MaxUint64, func(e fsm.Event) bool {
-		switch {
-		case p.run.ledger.claimed(rowOf(&e)):
-			return true
-		case e.NextAt > p.now:
+	s.DueEventsBut(mapping, p.run.ledger.claimed, func(e fsm.Event) bool {
+		if e.NextAt > p.now {
 			p.sooner(time.Duration(e.NextAt-p.now) * time.Millisecond)
 			return false
 		}

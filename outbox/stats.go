@@ -84,9 +84,8 @@ func (t *Task) concluded(done *report) {
 
 // Stats looks at the state and at the run. It must not be called inside Log.View.
 func (t *Task) Stats() Stats {
-	stats := Stats{Mappings: t.pendingStats()}
+	stats := Stats{Mappings: t.pendingStats(), Breakers: t.Breakers()}
 	t.mu.Lock()
-	r := t.current
 	for i := range stats.Mappings {
 		m := &stats.Mappings[i]
 		if counted := t.tallies[m.Mapping]; counted != nil {
@@ -94,10 +93,18 @@ func (t *Task) Stats() Stats {
 		}
 	}
 	t.mu.Unlock()
-	if r != nil {
-		stats.Breakers = r.breakerStats()
-	}
 	return stats
+}
+
+// Breakers gives those of the run, without a look at the state: Stats looks at thousands of events.
+func (t *Task) Breakers() []BreakerStats {
+	t.mu.Lock()
+	r := t.current
+	t.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	return r.breakerStats()
 }
 
 // pendingStats looks once for each mapping, so that no look is long.

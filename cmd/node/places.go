@@ -174,7 +174,7 @@ type outboxView struct{ task *outbox.Task }
 // Breakers implements httpapi.Outbox.
 func (v outboxView) Breakers() []api.Breaker {
 	out := []api.Breaker{}
-	for _, b := range v.task.Stats().Breakers {
+	for _, b := range v.task.Breakers() {
 		name := b.Kind + ":" + b.Name
 		if b.Table != "" {
 			name += "/" + b.Table
