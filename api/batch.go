@@ -43,7 +43,12 @@ const (
 	OpPauseOutbox      = "outbox.pause"
 	OpResumeOutbox     = "outbox.resume"
 	OpStartPass        = "passes.start"
-	OpCancelPass       = "passes.cancel" // id
+	OpPausePass        = "passes.pause"     // id
+	OpResumePass       = "passes.resume"    // id
+	OpCancelPass       = "passes.cancel"    // id
+	OpApprovePass      = "passes.approve"   // id
+	OpPutSchedule      = "schedules.put"    // id: the mapping
+	OpDeleteSchedule   = "schedules.delete" // id: the mapping
 )
 
 // Batch is a list of operations that go into one entry of the log. It is no transaction: each is applied or refused by itself.

@@ -57,6 +57,9 @@ const (
 	CodePassNotFound     Code = "pass_not_found"
 	CodePassRunning      Code = "pass_running"
 	CodePassEnded        Code = "pass_ended"
+	CodePassHeld         Code = "pass_held"
+	CodePassNotHeld      Code = "pass_not_held"
+	CodeScheduleNotFound Code = "schedule_not_found"
 	CodeIndexAhead       Code = "index_ahead"
 	CodeNodeNotFound     Code = "node_not_found"
 	CodeUnsafe           Code = "unsafe"
@@ -149,6 +152,9 @@ var Meanings = map[Code]Meaning{
 	CodePassNotFound:     {http.StatusNotFound, "There is no such pass"},
 	CodePassRunning:      {http.StatusConflict, "A pass is running"},
 	CodePassEnded:        {http.StatusConflict, "The pass has ended"},
+	CodePassHeld:         {http.StatusConflict, "The pass waits for an approval"},
+	CodePassNotHeld:      {http.StatusConflict, "The pass waits for no approval"},
+	CodeScheduleNotFound: {http.StatusNotFound, "There is no such schedule"},
 	CodeIndexAhead:       {http.StatusConflict, "The index is ahead of the state"},
 	CodeNodeNotFound:     {http.StatusNotFound, "There is no such node"},
 	CodeUnsafe:           {http.StatusConflict, "The change would put the cluster at risk"},

@@ -115,7 +115,7 @@ func TestSync_PassFindsWhatWasPlantedAndRepairsIt(t *testing.T) {
 func (w *table) pass(mode string) api.Pass {
 	w.t.Helper()
 	var started api.PassStarted
-	w.c.Must(harness.Request{Method: http.MethodPost, Path: "/v1/passes", Body: api.StartPass{Mapping: mappingJSON, Mode: mode, ConfirmDelayMs: confirmMs}}, &started)
+	w.c.Must(harness.Request{Method: http.MethodPost, Path: "/v1/passes", Body: api.StartPass{Mapping: mappingJSON, PassOptions: api.PassOptions{Mode: mode, ConfirmDelayMs: confirmMs}}}, &started)
 	var pass api.Pass
 	w.c.Await("the pass to end", func() error {
 		w.c.Must(harness.Request{Method: http.MethodGet, Path: "/v1/passes/" + strconv.FormatUint(started.ID, 10)}, &pass)

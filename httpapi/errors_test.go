@@ -98,6 +98,7 @@ var refusals = []fsm.Code{
 	fsm.CodeVersionMismatch, fsm.CodeServiceNotFound, fsm.CodeServiceInUse, fsm.CodeServicesFull, fsm.CodeInstanceNotFound,
 	fsm.CodeInstancesFull, fsm.CodeStaleIncarnation, fsm.CodeInstanceState, fsm.CodeMappingNotFound, fsm.CodeMappingInUse, fsm.CodePreparedNotFound, fsm.CodePausesFull,
 	fsm.CodeMappingsFull, fsm.CodePlaceUnknown, fsm.CodeOutboxFull, fsm.CodePassNotFound, fsm.CodePassRunning, fsm.CodePassEnded,
+	fsm.CodePassHeld, fsm.CodePassNotHeld, fsm.CodeScheduleNotFound,
 	fsm.CodeBudgetExhausted, fsm.CodeNotUndoable, fsm.CodeDependencyCycle, fsm.CodePlanNotFound, fsm.CodePlanState, fsm.CodePlanRunning,
 	fsm.CodePlansFull, fsm.CodeZeroNotAllowed, fsm.CodeCleanupNotFound, fsm.CodeCleanupEnded, fsm.CodeCleanupsFull, fsm.CodePatternInUse,
 }
@@ -115,6 +116,9 @@ func TestErrors_NoRefusalOfTheStateIsABug(t *testing.T) {
 func TestErrors_BodiesSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
+	for _, name := range []string{"m", "owner", "blind"} {
+		e.do(put, "/v1/mappings/"+name, `{"table":"t"}`)
+	}
 	for _, c := range []struct {
 		what, method, path, body string
 		status                   int
@@ -151,6 +155,20 @@ func TestErrors_BodiesSayWhatIsWrong(t *testing.T) {
 		{"ticket and more", post, "/v1/locks/acquire", `{"ticket":1,"session":"s"}`, 422, api.CodeInvalid, "body.ticket"},
 		{"mapping", put, "/v1/mappings/m", `{"color":1}`, 422, api.CodeMappingInvalid, "table"},
 		{"pass id", post, "/v1/passes/x/cancel", ``, 422, api.CodeInvalid, "path.id"},
+		{"pass id of an approval", post, "/v1/passes/x/approve", `{}`, 422, api.CodeInvalid, "path.id"},
+		{"unknown mode of a pass", post, "/v1/passes", `{"mapping":"m","mode":"repair"}`, 422, api.CodeInvalid, "body.mode"},
+		{"pass over an unknown mapping", post, "/v1/passes", `{"mapping":"none"}`, 404, api.CodeMappingNotFound, ""},
+		{"sample too small", post, "/v1/passes", `{"mapping":"m","sample":0.0000001}`, 422, api.CodeInvalid, "body.sample"},
+		{"sample of more than all", post, "/v1/passes", `{"mapping":"m","sample":1.01}`, 422, api.CodeInvalid, "body.sample"},
+		{"fill without rewrite", post, "/v1/passes", `{"mapping":"m","fill_missing":true}`, 422, api.CodeInvalid, "body.fill_missing"},
+		{"extras of a range", post, "/v1/passes", `{"mapping":"owner","extras":true,"range":{"from":[1]}}`, 422, api.CodeInvalid, "body.extras"},
+		{"extras of a sample", post, "/v1/passes", `{"mapping":"owner","extras":true,"sample":0.5}`, 422, api.CodeInvalid, "body.extras"},
+		{"extras of a prefix that is shared", post, "/v1/passes", `{"mapping":"m","extras":true}`, 422, api.CodeInvalid, "body.extras"},
+		{"nothing to compare", post, "/v1/passes", `{"mapping":"blind"}`, 422, api.CodeInvalid, "body.mode"},
+		{"range without ends", post, "/v1/passes", `{"mapping":"m","range":{}}`, 422, api.CodeInvalid, "body.range"},
+		{"range of nothing", post, "/v1/passes", `{"mapping":"m","range":{"from":[7],"to":["7"]}}`, 422, api.CodeInvalid, "body.range"},
+		{"end of a range", post, "/v1/passes", `{"mapping":"m","range":{"to":["x"]}}`, 422, api.CodeInvalid, "body.range.to"},
+		{"more than all as a cap", post, "/v1/passes", `{"mapping":"m","cap_percent":101}`, 422, api.CodeInvalid, "body.cap_percent"},
 		{"method", remove, "/v1/locks/acquire", ``, 405, api.CodeMethodNotAllowed, ""},
 		{"path", get, "/v1/nothing", ``, 404, api.CodeNotFound, ""},
 		{"two budgets", put, "/v1/services/orders", `{"max_unavailable":1,"min_available":1}`, 422, api.CodeInvalid, "body"},

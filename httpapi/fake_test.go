@@ -28,13 +28,14 @@ type fake struct {
 	now      uint64
 	watchers map[*fakeWatch]struct{}
 
-	leader  atomic.Pointer[Leader]
-	asked   atomic.Int64               // who leads
-	failure atomic.Pointer[error]      // of Propose, Read and Keepalive
-	forced  atomic.Pointer[fsm.Result] // instead of what the state says
-	entries atomic.Int64               // Propose calls that became an entry
-	status  api.Cluster
-	removed error
+	leader   atomic.Pointer[Leader]
+	asked    atomic.Int64               // who leads
+	failure  atomic.Pointer[error]      // of Propose, Read and Keepalive
+	forced   atomic.Pointer[fsm.Result] // instead of what the state says
+	entries  atomic.Int64               // Propose calls that became an entry
+	progress atomic.Pointer[[]PassProgress]
+	status   api.Cluster
+	removed  error
 }
 
 type fakeWatch struct {
@@ -53,6 +54,7 @@ func (w *fakeWatch) Close() {
 
 func newFake() *fake {
 	f := &fake{state: fsm.New(), term: 1, now: 1_000, watchers: map[*fakeWatch]struct{}{}}
+	f.progress.Store(&[]PassProgress{})
 	f.leader.Store(&Leader{ID: "n1", HTTPAddr: "127.0.0.1:1", Self: true})
 	f.status = api.Cluster{ID: "c1", Node: "n1", Leader: "n1", LeaderURL: "http://127.0.0.1:1", Term: 1, AppliedIndex: 7, Digest: "d", FailureTolerance: 1,
 		Nodes: []api.Node{{ID: "n1", Status: "alive", Suffrage: "voter", PeerAddr: "127.0.0.1:2", HTTPAddr: "127.0.0.1:1"}}}
@@ -202,6 +204,12 @@ func (f *fake) Serves(source string) bool { return source != "bare" }
 
 func (f *fake) Nudge(source string) bool { return source == "shop" }
 
+func (f *fake) Progress() []PassProgress { return *f.progress.Load() }
+
+func (f *fake) Agreement() []Agreement {
+	return []Agreement{{Mapping: "orders", Within: 10 * time.Second, Looked: 40, Agreed: 39}}
+}
+
 func (f *fake) Breakers() []api.Breaker { return []api.Breaker{{Name: "main", State: "closed"}} }
 
 // fakeMappings takes any JSON object with a table, and primary keys that are one integer.
@@ -267,6 +275,29 @@ func (m *fakeMappings) Look(_ context.Context, _ fsm.Mapping, key string) (api.K
 	return api.KeyCheck{Row: &api.KeyRow{PK: parts(key)}, Keys: []api.CachedKey{{Key: "k", Verdict: verdict, Type: "string", TTLMs: -1}}}, nil
 }
 
+// Pass finds that the mapping blind cannot be compared, and that no other owns its prefix but owner.
+func (m *fakeMappings) Pass(ctx context.Context, record fsm.Mapping, asked PassAsked) (from, to string, err error) {
+	if record.Name == "blind" && asked.Mode == api.PassDryRun {
+		return "", "", &InvalidError{Faults: []api.Fault{{Field: "mode", Reason: "the mapping only invalidates"}}}
+	}
+	if asked.Extras && record.Name != "owner" {
+		return "", "", &InvalidError{Faults: []api.Fault{{Field: "extras", Reason: "needs owns_prefix"}}}
+	}
+	for _, end := range []struct {
+		field string
+		raw   []json.RawMessage
+		text  *string
+	}{{"range.from", asked.From, &from}, {"range.to", asked.To, &to}} {
+		if len(end.raw) == 0 {
+			continue
+		}
+		if *end.text, err = m.Key(ctx, record, end.raw); err != nil {
+			return "", "", &InvalidError{Faults: []api.Fault{{Field: end.field, Reason: "must be one integer"}}}
+		}
+	}
+	return from, to, nil
+}
+
 func (m *fakeMappings) Key(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
 	var n int64
 	if len(pk) != 1 || json.Unmarshal(bytes.Trim(pk[0], `"`), &n) != nil {
@@ -288,7 +319,7 @@ func newEdge(t testing.TB) *edge { return newEdgeOver(t, newFake()) }
 func newEdgeOver(t testing.TB, f *fake) *edge {
 	t.Helper()
 	m := &fakeMappings{}
-	s, err := New(Config{Node: "n1", Version: "test", Replica: f, Mappings: m, Stores: f, Outbox: f, Relays: f, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Node: "n1", Version: "test", Replica: f, Mappings: m, Stores: f, Outbox: f, Relays: f, Passes: f, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

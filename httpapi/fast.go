@@ -29,7 +29,7 @@ func (s *Server) fast(c *gin.Context) {
 func (s *Server) busyPaths() map[string]func(*gin.Context) bool {
 	return map[string]func(*gin.Context) bool{
 		"/v1/locks/acquire": s.fastAcquire, "/v1/locks/release": s.fastRelease, "/v1/batch": s.fastBatch,
-		"/v1/sessions/keepalive": s.fastKeepalive,
+		"/v1/sessions/keepalive": s.fastKeepalive, "/v1/outbox/events": s.fastEnqueue,
 	}
 }
 

@@ -62,6 +62,11 @@ func TestLimits_HoldAtNAndRefuseAtNPlusOne(t *testing.T) {
 			return `{"service":"a","name":"a","lease_ttl_ms":1000,"address":"` + x(n) + `"}`
 		}},
 		{"specification", api.SpecBytesMax, put, "/v1/mappings/n", spec},
+		{"confirm delay", api.WaitMaxMs, post, "/v1/passes", e.passBody("confirm_delay_ms")},
+		{"cap", api.TokenMax, post, "/v1/passes", e.passBody("cap")},
+		{"cap percent", 100, post, "/v1/passes", e.passBody("cap_percent")},
+		{"rate", api.TokenMax, post, "/v1/passes", e.passBody("rate")},
+		{"sample", 1, post, "/v1/passes", e.passBody("sample")},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			if r := e.do(c.method, c.path, c.body(c.n)); r.status != 200 {
@@ -165,7 +170,15 @@ func TestLimits_TagsRepeatTheConstants(t *testing.T) {
 		{api.WaitEvent{}, "WaitMs", "maximum", api.ParkMaxMs},
 		{api.Batch{}, "Ops", "maxItems", api.BatchOpsMax},
 		{api.BatchOp{}, "Key", "maxLength", api.IdempotencyKeyMax},
-		{api.StartPass{}, "ConfirmDelayMs", "maximum", api.WaitMaxMs},
+		{api.PassOptions{}, "ConfirmDelayMs", "maximum", api.WaitMaxMs},
+		{api.PassOptions{}, "Cap", "maximum", api.TokenMax},
+		{api.PassOptions{}, "Rate", "maximum", api.TokenMax},
+		{api.PassRange{}, "From", "maxItems", api.PKPartsMax},
+		{api.PassRange{}, "To", "maxItems", api.PKPartsMax},
+		{api.ApprovePass{}, "Limit", "maximum", api.TokenMax},
+		{api.PutSchedule{}, "Cron", "maxLength", api.NameBytesMax},
+		{api.PutSchedule{}, "Zone", "maxLength", api.NameBytesMax},
+		{api.PutSchedule{}, "JitterMs", "maximum", api.WaitMaxMs},
 		{Keyed{}, "Key", "maxLength", api.IdempotencyKeyMax},
 		{Listing{}, "WaitMs", "maximum", api.ParkMaxMs},
 		{Listing{}, "Limit", "maximum", api.PageMax},

@@ -109,12 +109,12 @@ var (
 )
 
 // countedTables are those whose size is worth a graph.
-var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "prepared", "dead", "passes", "plans", "cleanups"}
+var countedTables = [...]string{"nodes", "sessions", "locks", "tickets", "stored", "services", "instances", "mappings", "events", "prepared", "dead", "passes", "schedules", "plans", "cleanups"}
 
 type stateCollector struct{ s *Server }
 
 func (c stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker, descEvents, descEventLag, descDoubt, descOutcomes, descGrants, descOver, descForced, descLost, descPlaces} {
+	for _, d := range append([]*prometheus.Desc{descTerm, descIndex, descToken, descRows, descLag, descWindow, descLeader, descInFlight, descBreaker, descEvents, descEventLag, descDoubt, descOutcomes, descGrants, descOver, descForced, descLost, descPlaces}, passDescs...) {
 		out <- d
 	}
 }
@@ -143,6 +143,8 @@ func (c stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	c.collectServices(out)
 	collectMappings(out, outbox.Mappings)
+	c.collectPasses(gauge)
+	c.collectAgreement(out)
 	leads := 0.0
 	if c.s.rep.Leader().Self {
 		leads = 1

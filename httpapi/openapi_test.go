@@ -36,6 +36,7 @@ var contract = []string{
 	"GET /v1/outbox/prepared", "POST /v1/outbox/pause", "POST /v1/outbox/resume", "POST /v1/outbox/nudge", "POST /v1/outbox/dead/replay",
 	"POST /v1/outbox/dead/discard", "POST /v1/keys/check", "GET /v1/keys/timeline",
 	"POST /v1/passes", "GET /v1/passes", "GET /v1/passes/{id}", "GET /v1/passes/{id}/differences", "POST /v1/passes/{id}/cancel",
+	"POST /v1/passes/{id}/pause", "POST /v1/passes/{id}/resume", "POST /v1/passes/{id}/approve",
 }
 
 type document struct {

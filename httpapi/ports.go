@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/fsm"
@@ -76,6 +77,15 @@ type Mappings interface {
 	Keys(ctx context.Context, m fsm.Mapping, e RowKeys) ([]string, error)
 	// Look reads a row and what the cache has of it.
 	Look(ctx context.Context, m fsm.Mapping, key string) (api.KeyCheck, error)
+	// Pass refuses a pass that could find nothing out about the mapping, and gives the ends of its range in canonical form; empty for none.
+	Pass(ctx context.Context, m fsm.Mapping, asked PassAsked) (from, to string, err error)
+}
+
+// PassAsked is what a mapping has to know of a pass.
+type PassAsked struct {
+	Mode     string // of api
+	From, To []json.RawMessage
+	Extras   bool
 }
 
 // RowKeys is what an event says of its row.
@@ -135,6 +145,33 @@ type Outbox interface {
 type Delivery struct {
 	Delivered, Superseded, Failed uint64
 	Blocked                       string // of api; empty: nothing holds its events up
+}
+
+// Passes tells what the leader's reconciliation knows and the state does not. It must not look at the state while it answers: the state is being read.
+type Passes interface {
+	// Progress is what passes do at this moment on this node: nothing on one that does not lead.
+	Progress() []PassProgress
+	// Agreement counts what was found of deliveries some time after their events, since this node began to lead.
+	Agreement() []Agreement
+}
+
+// PassProgress is one pass under way.
+type PassProgress struct {
+	Pass          uint64
+	Mapping       string
+	RowsPerSecond float64
+	ETA           time.Duration // of the phase; 0: unknown
+	Waiting       string        // what it waits for, empty while it works
+	Throttled     string        // why it stands still by itself, with the figures
+	Open          int           // differences that await confirmation
+	ChunkRows     int           // size of the next read
+}
+
+// Agreement is how many keys were looked at so long after their events, and how many of them held what their rows said.
+type Agreement struct {
+	Mapping        string
+	Within         time.Duration
+	Looked, Agreed uint64
 }
 
 // Relays are the leader's relays of outbox tables.

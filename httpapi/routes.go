@@ -120,10 +120,13 @@ func (s *Server) routes() {
 	plain(s, get, "/v1/keys/timeline", "keys.timeline", s.keyTimeline)
 
 	endpoint(post, "/v1/passes", s.startPass())
-	endpoint(post, "/v1/passes/{id}/cancel", s.cancelPass())
-	item(s, "/v1/passes/{id}", "passes.get", findPass)
+	endpoint(post, "/v1/passes/{id}/pause", s.passSays(api.OpPausePass, pausePass))
+	endpoint(post, "/v1/passes/{id}/resume", s.passSays(api.OpResumePass, resumePass))
+	endpoint(post, "/v1/passes/{id}/cancel", s.passSays(api.OpCancelPass, cancelPass))
+	endpoint(post, "/v1/passes/{id}/approve", s.approvePass())
+	item(s, "/v1/passes/{id}", "passes.get", s.findPass)
 	item(s, "/v1/passes/{id}/differences", "passes.differences", findDifferences)
-	collection(s, "/v1/passes", "passes.list", "passes", listPasses)
+	collection(s, "/v1/passes", "passes.list", "passes", s.listPasses)
 }
 
 // build makes the router around the routes.

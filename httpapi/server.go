@@ -40,6 +40,7 @@ type Config struct {
 	Stores   Stores
 	Outbox   Outbox
 	Relays   Relays
+	Passes   Passes
 	Backups  Backups
 	// Transactions is asked on the leader only.
 	Transactions Transactions

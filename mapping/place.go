@@ -56,7 +56,9 @@ func (c Column) place(raw json.RawMessage) (text, reason string) {
 }
 
 // byPosition tells the types that a table is ordered by as numbers, whatever they print: a place among them is given as that number.
-func (c Column) byPosition() bool { return c.Kind == KindBit || c.Base() == "enum" || c.Base() == "set" }
+func (c Column) byPosition() bool {
+	return c.Kind == KindBit || c.Base() == "enum" || c.Base() == "set"
+}
 
 // canonicalClock takes what the server prints of a TIME: a span of hours, possibly negative.
 func canonicalClock(s string) (text, reason string) {

@@ -54,6 +54,22 @@ func (anyMapping) Look(context.Context, fsm.Mapping, string) (api.KeyCheck, erro
 	return api.KeyCheck{}, httpapi.ErrSourceUnreachable
 }
 
+// Pass takes every range.
+func (m anyMapping) Pass(ctx context.Context, record fsm.Mapping, asked httpapi.PassAsked) (from, to string, err error) {
+	for _, end := range []struct {
+		raw  []json.RawMessage
+		text *string
+	}{{asked.From, &from}, {asked.To, &to}} {
+		if len(end.raw) == 0 {
+			continue
+		}
+		if *end.text, err = m.Key(ctx, record, end.raw); err != nil {
+			return "", "", err
+		}
+	}
+	return from, to, nil
+}
+
 func (anyMapping) Key(_ context.Context, _ fsm.Mapping, pk []json.RawMessage) (string, error) {
 	parts := make([]string, len(pk))
 	for i, raw := range pk {

@@ -17,7 +17,7 @@ const passLimit = 60 * time.Second
 func (c *cluster) runPass(ctx context.Context, name, mode string) (pass api.Pass, err error) {
 	var started api.PassStarted
 	header := http.Header{api.HeaderIdempotencyKey: {"demo-pass-" + name}}
-	if err := c.ask(ctx, http.MethodPost, "/v1/passes", header, api.StartPass{Mapping: mappingName, Mode: mode}, &started); err != nil {
+	if err := c.ask(ctx, http.MethodPost, "/v1/passes", header, api.StartPass{Mapping: mappingName, PassOptions: api.PassOptions{Mode: mode}}, &started); err != nil {
 		return pass, fmt.Errorf("start a pass: %w", err)
 	}
 	err = until(ctx, passLimit, func(ctx context.Context) string {

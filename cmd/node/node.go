@@ -115,7 +115,7 @@ func (n *node) openTasks() error {
 	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts, failovers}
 	n.edge, err = httpapi.New(httpapi.Config{
 		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: edgeMappings,
-		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays},
+		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays}, Passes: passesView{passes},
 		Collectors: []prometheus.Collector{transactionsCollector{ending}, relayCollector{relays}}, Log: n.log,
 	})
 	return err
