@@ -79,7 +79,7 @@
 //
 // # Account
 //
-// The Redis account needs its keys and guards (~pattern) and: hello time info evalsha script|load type get hgetall pttl set hset hdel hget
+// The Redis account needs its keys and guards (~pattern) and: hello time info evalsha script|load type get mget hgetall pttl set hset hdel hget
 // hmget unlink persist pexpire, scan and dbsize for cleanups, select for a database other than 0, cluster|slots in a cluster, wait or waitaof
 // with Confirm. With config|get it tells how durable an append-only file is; without, it counts as not durable at all. The account at the sentinels
 // needs sentinel|get-master-addr-by-name and sentinel|master.

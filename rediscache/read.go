@@ -14,8 +14,9 @@ import (
 
 // KeyRequest is one key to read, and the type that the mapping expects there: mapping.TypeString or mapping.TypeHash.
 type KeyRequest struct {
-	Key  string
-	Type string
+	Key     string
+	Type    string
+	Forever bool // nobody asks when it expires: NoExpiry comes back, whatever is true
 }
 
 // Read returns what at most 1,000 keys hold, in the order of requests. A key of another type than the expected one comes back with its type
@@ -74,13 +75,21 @@ func (t *Target) spread(ctx context.Context, n int, key func(i int) string, do f
 func (t *Target) readFrom(ctx context.Context, n *node, requests []KeyRequest, at []int, actuals []mapping.Actual) error {
 	reads := make([]keyRead, len(at))
 	pipe := n.client.Pipeline()
+	together := t.pipeTogether(ctx, pipe, requests, at)
 	for j, i := range at {
-		reads[j] = pipeRead(ctx, pipe, requests[i])
+		reads[j] = pipeRead(ctx, pipe, requests[i], together != nil)
 	}
 	role := t.pipeRole(ctx, pipe)
 	_, _ = pipe.Exec(ctx) // every error is also on a reply below
+	values, err := together.values()
+	if err != nil {
+		return err
+	}
 	var odd []int
 	for j, i := range at {
+		if reads[j].together {
+			reads[j].text, values = values[0], values[1:]
+		}
 		actual, err := reads[j].actual()
 		if errors.Is(err, errOtherType) {
 			odd = append(odd, i)
@@ -113,6 +122,40 @@ func checkRole(role *redis.StringCmd) error {
 	return err
 }
 
+// mget is the strings of a read in one command, where one server has them all: it costs both sides a third of as many commands. Its replies do not tell nothing from an empty
+// string or another type, so whatever comes back empty is asked for its type.
+type mget struct{ reply *redis.StringSliceCmd }
+
+func (t *Target) pipeTogether(ctx context.Context, pipe redis.Pipeliner, requests []KeyRequest, at []int) *mget {
+	if t.config.Kind == Cluster {
+		return nil // a command has keys of one slot there
+	}
+	args := make([]any, 1, 1+len(at))
+	args[0] = "mget"
+	for _, i := range at {
+		if requests[i].Type != mapping.TypeHash {
+			args = append(args, requests[i].Key)
+		}
+	}
+	if len(args) == 1 {
+		return nil
+	}
+	m := &mget{reply: redis.NewStringSliceCmd(ctx, args...)}
+	_ = pipe.Process(ctx, m.reply) // it only queues
+	return m
+}
+
+func (m *mget) values() ([]string, error) {
+	if m == nil {
+		return nil, nil
+	}
+	values, err := m.reply.Result()
+	if want := len(m.reply.Args()) - 1; err == nil && len(values) != want {
+		err = fmt.Errorf("%w: %d values of %d keys", ErrUnexpected, len(values), want)
+	}
+	return values, err
+}
+
 // classifyOdd asks for the types of the keys that were not what the mapping expects. A key that became the expected type meanwhile stays
 // "other", which is what the first read saw.
 func classifyOdd(ctx context.Context, n *node, requests []KeyRequest, odd []int, actuals []mapping.Actual) error {
@@ -128,41 +171,55 @@ func classifyOdd(ctx context.Context, n *node, requests []KeyRequest, odd []int,
 		return err
 	}
 	for n, i := range odd {
-		actuals[i].Type = mapping.TypeOther
+		empty := actuals[i].Type == mapping.TypeString // by all that was seen of it
+		actuals[i].Type, actuals[i].Value = mapping.TypeOther, nil
 		switch found := types[n].Val(); found {
 		case requests[i].Type:
+			if empty {
+				actuals[i].Type, actuals[i].Value = found, []byte{}
+			}
 		case mapping.TypeString, mapping.TypeHash, mapping.TypeNone:
-			actuals[i].Type = found
+			actuals[i].Type, actuals[i].Value = found, nil
 		}
 	}
 	return nil
 }
 
-// keyRead holds the replies for one key; value or fields is nil.
+// keyRead holds the replies for one key: one of fields, value, and the text of an mget. Without a ttl nobody asked for it.
 type keyRead struct {
-	value  *redis.StringCmd
-	fields *redis.StringSliceCmd
-	ttl    *redis.DurationCmd
+	together bool
+	text     string
+	value    *redis.StringCmd
+	fields   *redis.StringSliceCmd
+	ttl      *redis.DurationCmd
 }
 
 // pipeRead reads a hash as the flat list that the server sends: a map of it would be built only to be taken apart again.
-func pipeRead(ctx context.Context, pipe redis.Pipeliner, request KeyRequest) keyRead {
+func pipeRead(ctx context.Context, pipe redis.Pipeliner, request KeyRequest, together bool) keyRead {
 	var read keyRead
-	if request.Type == mapping.TypeHash {
+	switch {
+	case request.Type == mapping.TypeHash:
 		read.fields = redis.NewStringSliceCmd(ctx, "hgetall", request.Key)
 		_ = pipe.Process(ctx, read.fields) // it only queues
-	} else {
+	case together:
+		read.together = true
+	default:
 		read.value = pipe.Get(ctx, request.Key)
 	}
-	read.ttl = pipe.PTTL(ctx, request.Key)
+	if !request.Forever {
+		read.ttl = pipe.PTTL(ctx, request.Key)
+	}
 	return read
 }
 
 // actual takes a key that expired between its two replies for a missing one.
 func (r keyRead) actual() (mapping.Actual, error) {
-	ttl, err := r.ttl.Result()
-	if err != nil {
-		return mapping.Actual{}, err
+	ttl := pttlForever
+	if r.ttl != nil {
+		var err error
+		if ttl, err = r.ttl.Result(); err != nil {
+			return mapping.Actual{}, err
+		}
 	}
 	actual, err := r.content()
 	if err != nil && !errors.Is(err, errOtherType) {
@@ -178,12 +235,22 @@ func (r keyRead) actual() (mapping.Actual, error) {
 	return actual, err
 }
 
-// pttlMissing is how the client hands on PTTL's answer for a key that does not exist.
-const pttlMissing = time.Duration(-2)
+// How the client hands on PTTL's answers for a key that does not exist, and for one that does not expire.
+const (
+	pttlMissing = time.Duration(-2)
+	pttlForever = time.Duration(-1)
+)
 
 func (r keyRead) content() (mapping.Actual, error) {
 	if r.fields != nil {
 		return hashContent(r.fields.Result())
+	}
+	if r.together {
+		var err error
+		if r.text == "" {
+			err = errOtherType // perhaps
+		}
+		return mapping.Actual{Type: mapping.TypeString, Value: []byte(r.text)}, err
 	}
 	value, err := r.value.Bytes()
 	switch {

@@ -2,6 +2,7 @@ package rediscache
 
 import (
 	"errors"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -53,6 +54,38 @@ func TestRead_ReturnsContentTypeAndTTLInOrder(t *testing.T) {
 	}
 	if actuals[3].TTLMillis != mapping.NoExpiry || actuals[2].TTLMillis != mapping.NoExpiry {
 		t.Errorf("TTL of a key without one: %d, of a missing key: %d", actuals[3].TTLMillis, actuals[2].TTLMillis)
+	}
+}
+
+// TestRead_Forever: who does not ask for the expiry is told the same of everything else.
+func TestRead_Forever(t *testing.T) {
+	t.Parallel()
+	target := openTarget(t, shared, nil)
+	key := func(name string) string { return keyOf(t, name) }
+	shared.do(t, "SET", key("string"), "v", "PX", 60_000)
+	shared.do(t, "SET", key("empty"), "")
+	shared.do(t, "HSET", key("hash"), "a", "1")
+	shared.do(t, "RPUSH", key("list"), "x")
+	var asked, forever []KeyRequest
+	for _, name := range []string{"list", "string", "absent", "hash", "empty"} {
+		for _, typ := range []string{mapping.TypeString, mapping.TypeHash} {
+			asked = append(asked, KeyRequest{Key: key(name), Type: typ})
+			forever = append(forever, KeyRequest{Key: key(name), Type: typ, Forever: true})
+		}
+	}
+	want, err := target.Read(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := target.Read(t.Context(), forever)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		want[i].TTLMillis = mapping.NoExpiry
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("%+v: %+v, want %+v", forever[i], got[i], want[i])
+		}
 	}
 }
 

@@ -147,7 +147,7 @@ func TestTarget_AccountsAreRefusedByName(t *testing.T) {
 }
 
 // The list is doc.go's. SCRIPT FLUSH makes the account load the scripts itself.
-const documentedAccount = "hello time info evalsha script|load type get hgetall pttl set hset hdel hget hmget unlink persist pexpire"
+const documentedAccount = "hello time info evalsha script|load type get mget hgetall pttl set hset hdel hget hmget unlink persist pexpire"
 
 func TestTarget_DocumentedAccountSufficesInAClusterToo(t *testing.T) {
 	t.Parallel()
