@@ -60,7 +60,7 @@ func Start(ctx context.Context, root, dir string) (_ *Pair, err error) {
 	}
 	p.DB.SetMaxOpenConns(connectionsMax)
 	p.DB.SetMaxIdleConns(connectionsMax)
-	p.Cache = redis.NewClient(&redis.Options{Addr: p.RedisAddr, PoolSize: connectionsMax, ReadTimeout: time.Minute})
+	p.Cache = redis.NewClient(&redis.Options{Addr: p.RedisAddr, PoolSize: connectionsMax, Protocol: 2, ReadTimeout: time.Minute})
 	return p, p.Cache.Ping(ctx).Err()
 }
 
