@@ -178,6 +178,30 @@ func TestRelay_ThreeHoursWithoutMySQLAreOverWithinOneWait(t *testing.T) {
 	})
 }
 
+// A node without an account for outbox tables leads as well, and a task that returns by itself is taken for one that failed.
+func TestRelay_WithoutSourcesStaysUntilItsTermEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		task, err := relay.New(relay.Default(), relay.Parts{Log: newLog(t), Mapper: testMapper{}, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- task.Run(ctx) }()
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("it returned: %v", err)
+		default:
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // awaySource is a table of one row on a server that does not answer.
 type awaySource struct {
 	away, deleted atomic.Bool

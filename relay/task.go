@@ -51,6 +51,7 @@ func (t *Task) Name() string { return "relay" }
 // Run relays until ctx ends; that is no error. It is called anew in each term of this node, and not twice at once.
 func (t *Task) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { <-ctx.Done(); return nil }) // also where there is no source: a task that returns is started again
 	for _, name := range slices.Sorted(maps.Keys(t.Sources)) {
 		t.places[name].begin()
 		defer t.places[name].end()
