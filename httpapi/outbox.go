@@ -45,7 +45,7 @@ func (s *Server) rowsOf(ctx context.Context, events []api.RowEvent) (rows []fsm.
 	rows = make([]fsm.RowRef, 0, len(events))
 	for i, e := range events {
 		before := len(rows)
-		if rows, err = names.add(ctx, rows, fmt.Sprintf("body.events[%d]", i), e); err != nil {
+		if rows, err = names.add(ctx, rows, i, e); err != nil {
 			return nil, nil, err
 		}
 		if n := len(rows) - before; n != 1 || spans != nil {
@@ -64,24 +64,26 @@ type rowNames struct {
 	known map[string]fsm.Mapping
 }
 
-// add appends the rows that an event names.
-func (n rowNames) add(ctx context.Context, rows []fsm.RowRef, field string, e api.RowEvent) ([]fsm.RowRef, error) {
+// add appends the rows that an event names. at is its place in the request.
+func (n rowNames) add(ctx context.Context, rows []fsm.RowRef, at int, e api.RowEvent) ([]fsm.RowRef, error) {
 	m, err := n.mapping(ctx, e.Mapping)
 	if err != nil {
 		return nil, err
 	}
 	keys, err := n.s.cfg.Mappings.Keys(ctx, m, RowKeys{PK: e.PK, Old: e.OldKey, New: e.NewKey})
 	if err != nil {
-		return nil, n.s.badKey(ctx, field, err)
+		return nil, n.s.badKey(ctx, eventField(at), err)
 	}
 	for _, key := range keys {
 		if len(key) > api.PKBytesMax {
-			return nil, overLimit(api.CodePKInvalid, field+": key too long", api.PKBytesMax)
+			return nil, overLimit(api.CodePKInvalid, eventField(at)+": key too long", api.PKBytesMax)
 		}
 		rows = append(rows, fsm.RowRef{Mapping: e.Mapping, PK: key})
 	}
 	return rows, nil
 }
+
+func eventField(at int) string { return fmt.Sprintf("body.events[%d]", at) }
 
 // ref names the one row of a key.
 func (n rowNames) ref(ctx context.Context, field, mapping string, key []json.RawMessage) (fsm.RowRef, error) {
