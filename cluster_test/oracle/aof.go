@@ -32,11 +32,16 @@ const (
 )
 
 // ReadAOF goes over the incremental files of a folder, in their order, and looks at every token that was written to a guard of the prefix. A token never falls, whatever
-// becomes of the guard between: it may expire, and then no older write may come.
-func ReadAOF(folder, guardPrefix string) (Order, error) {
+// becomes of the guard between: it may expire, and then no older write may come. Whoever else wants to see the commands is shown each of them.
+func ReadAOF(folder, guardPrefix string, others ...func(command []string)) (Order, error) {
 	var order Order
 	last := map[string]uint64{}
-	err := ScanAOF(folder, func(command []string) { order.take(last, command, guardPrefix) })
+	err := scan(folder, func(command []string) {
+		order.take(last, command, guardPrefix)
+		for _, see := range others {
+			see(command)
+		}
+	})
 	return order, err
 }
 
@@ -58,8 +63,7 @@ func (o *Order) take(last map[string]uint64, command []string, guardPrefix strin
 	}
 }
 
-// ScanAOF shows every command of the incremental files of a folder, in their order.
-func ScanAOF(folder string, take func(command []string)) error {
+func scan(folder string, take func(command []string)) error {
 	files, err := filepath.Glob(filepath.Join(folder, "*.incr.aof"))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("%w: %s has no incremental file", errFormat, folder)

@@ -14,7 +14,7 @@
 //
 //	S1  In tiers 2 to 4 every key holds what its row says, before anybody has asked for a pass.
 //	S2  In tier 1 a key that does not belongs to a commit that is the last of its key and whose call was never accepted, by the application's own ledger.
-//	    A pass in mode rewrite over the mappings of tier 1 brings these to what their rows say, but for keys whose row is gone: such a pass looks at rows.
+//	    A pass in mode rewrite over the mappings of tier 1, which looks for keys without a row too, brings all of these to what their rows say.
 //	S3  No accepted event is lost: the last one of each key is done.
 //	S4  No token in a guard ever falls, in no life of Redis.
 //	S5  Nothing was ever written to Redis that was rolled back, on purpose or not; and what the SDK said was rolled back never happened.

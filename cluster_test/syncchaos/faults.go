@@ -23,6 +23,8 @@ const (
 	steadyFor   = 10 * time.Second // a leader that has led for so long remembers all that everysec may lose
 	electWithin = 30 * time.Second
 	deposesFor  = 3 * time.Second // a leader that is stopped for so long has a successor
+	zombieMin   = 1500 * time.Millisecond
+	zombieMax   = 4500 * time.Millisecond // one that comes back before its deliveries are too late for Redis still has what it was about to write
 	noticeIn    = 60 * time.Second
 	loseMin     = 200 * time.Millisecond
 	loseMax     = 900 * time.Millisecond // everysec loses no more than a second
@@ -195,6 +197,9 @@ func (r *run) termNode() string {
 func (r *run) stopNode() string {
 	node, before := r.victim()
 	d := r.stopFor()
+	if r.rng.IntN(2) == 0 {
+		d = zombieMin + r.some(zombieMax-zombieMin)
+	}
 	node.Pause()
 	defer node.Resume()
 	r.rest(d)

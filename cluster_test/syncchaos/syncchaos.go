@@ -30,8 +30,7 @@ type Report struct {
 	Seconds float64 `json:"seconds"`
 
 	Verdict
-	UnequalAfterPass int            `json:"unequal_after_pass"` // of tier 1, but for keys without a row
-	ExtraAfterPass   int            `json:"extra_after_pass"`   // keys without a row whose end was told to nobody
+	UnequalAfterPass int            `json:"unequal_after_pass"` // of all tiers
 	RestSeconds      float64        `json:"rest_seconds"`       // from the end of the faults until nothing was under way
 	Doubts           int            `json:"doubts"`             // of mappings, ended by passes that the product began
 	Redelivered      int            `json:"redelivered"`        // times that lost writes were made again

@@ -74,7 +74,7 @@ func (w *world) declare() {
 func (w *world) put(name string, tier int, encoding, key, prefix string) {
 	w.t.Helper()
 	spec := map[string]any{"source": writer.Source, "target": "cache", "table": writer.Table(tier), "primary_key": []string{"id"}, "key_columns": []string{key},
-		"mode": "write_through", "encoding": encoding, "key": prefix + "{" + key + "}"}
+		"mode": "write_through", "encoding": encoding, "key": prefix + "{" + key + "}", "owns_prefix": true}
 	var columns []map[string]any
 	for _, c := range writer.Columns() {
 		columns = append(columns, map[string]any{"name": c.Name})

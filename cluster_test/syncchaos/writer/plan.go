@@ -12,16 +12,18 @@ import (
 
 // Rows are chosen from a few that many contend for and from many that are seldom touched: what was not told of these stays wrong.
 const (
+	hottest   = 4
 	hotIDs    = 80
 	coldIDs   = 3_000
 	coldFrom  = 1_000
 	codesEach = 6 // codes for an id
 
-	chanceHot    = 45 // in a hundred
-	chanceChange = 60 // of the changes of a row that is there: its values
-	chanceRecode = 75 // its other key
-	chanceMove   = 85 // its primary key; else it is deleted
-	nameMax      = 4
+	chanceHottest = 8 // in a hundred
+	chanceHot     = 45
+	chanceChange  = 60 // of the changes of a row that is there: its values
+	chanceRecode  = 75 // its other key
+	chanceMove    = 85 // its primary key; else it is deleted
+	nameMax       = 4
 )
 
 var names = [nameMax]string{"näme", `quote " and \ slash`, "日本語", "🦆 duck"}
@@ -54,7 +56,10 @@ type queryer interface {
 }
 
 func anyID(rng *rand.Rand) int64 {
-	if rng.IntN(100) < chanceHot {
+	switch dice := rng.IntN(100); {
+	case dice < chanceHottest:
+		return rng.Int64N(hottest)
+	case dice < chanceHot:
 		return rng.Int64N(hotIDs)
 	}
 	return coldFrom + rng.Int64N(coldIDs)
