@@ -24,7 +24,7 @@ const (
 	electWithin = 30 * time.Second
 	deposesFor  = 3 * time.Second // a leader that is stopped for so long has a successor
 	zombieMin   = 1500 * time.Millisecond
-	zombieMax   = 4500 * time.Millisecond // one that comes back before its deliveries are too late for Redis still has what it was about to write
+	zombieMax   = 4500 * time.Millisecond // what stood still for so long, and goes on, still takes or writes what others have written again meanwhile
 	noticeIn    = 60 * time.Second
 	loseMin     = 200 * time.Millisecond
 	loseMax     = 900 * time.Millisecond // everysec loses no more than a second
@@ -117,6 +117,9 @@ func (r *run) some(limit time.Duration) time.Duration {
 
 // stopFor is how long something is stopped.
 func (r *run) stopFor() time.Duration {
+	if r.rng.IntN(2) == 0 {
+		return zombieMin + r.some(zombieMax-zombieMin)
+	}
 	limit := stopMax
 	if r.o.For < longRun {
 		limit = stopShort
@@ -197,9 +200,6 @@ func (r *run) termNode() string {
 func (r *run) stopNode() string {
 	node, before := r.victim()
 	d := r.stopFor()
-	if r.rng.IntN(2) == 0 {
-		d = zombieMin + r.some(zombieMax-zombieMin)
-	}
 	node.Pause()
 	defer node.Resume()
 	r.rest(d)
