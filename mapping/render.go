@@ -167,7 +167,11 @@ func (m *Mapping) checkRow(tuple []string, row *Row) error {
 
 // renderJSON gives one object with the columns in the order of the spec. Numbers are the server's own text, so 12.50 stays 12.50; NULL is null; JSON columns are embedded as read.
 func (m *Mapping) renderJSON(b []byte, row *Row) ([]byte, error) {
-	b = append(b, '{')
+	size := len("{}")
+	for i, cell := range row.Values {
+		size += len(m.names[i]) + len(`:"",`) + max(len(cell.Bytes), len("null"))
+	}
+	b = append(slices.Grow(b, size), '{') // escapes may need more
 	for i, cell := range row.Values {
 		if i > 0 {
 			b = append(b, ',')
