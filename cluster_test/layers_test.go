@@ -31,6 +31,7 @@ const (
 	cobra      = "github.com/spf13/cobra"
 	gobreaker  = "github.com/sony/gobreaker/"
 	yaml       = "go.yaml.in/yaml/"
+	xTime      = "golang.org/x/time/rate"
 	robfigCron = "github.com/robfig/cron/"
 	porcupine  = "github.com/anishathalye/porcupine"
 )
@@ -59,9 +60,11 @@ var house = map[string]room{
 	"rediscache":        {own: []string{"mapping"}, outside: []string{goRedis}},
 
 	// Layer 2.
-	"httpapi":             {own: []string{"api", "fsm", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
+	"solo":                {own: []string{"fsm"}}, // the state without a cluster: one process is enough to look
+	"httpapi":             {own: []string{"api", "fsm", "reconcile/bound", "reconcile/schedule", "replica"}, outside: []string{gin, huma, prometheus, errgroup}},
 	"outbox":              {own: []string{"fsm", "mapping", "mysql", "rediscache"}, outside: []string{gobreaker, errgroup}},
-	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "reconcile/schedule", "rediscache"}, outside: []string{errgroup}},
+	"reconcile":           {own: []string{"fsm", "mapping", "mysql", "reconcile/schedule", "rediscache"}, outside: []string{errgroup, xTime}},
+	"reconcile/bound":     {},
 	"reconcile/schedule":  {outside: []string{robfigCron}},
 	"drain":               {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},
 	"failover":            {own: []string{"fsm", "mysql", "rediscache"}, outside: []string{errgroup}},

@@ -37,6 +37,7 @@ var contract = []string{
 	"POST /v1/outbox/dead/discard", "POST /v1/keys/check", "GET /v1/keys/timeline",
 	"POST /v1/passes", "GET /v1/passes", "GET /v1/passes/{id}", "GET /v1/passes/{id}/differences", "POST /v1/passes/{id}/cancel",
 	"POST /v1/passes/{id}/pause", "POST /v1/passes/{id}/resume", "POST /v1/passes/{id}/approve",
+	"PUT /v1/mappings/{name}/schedule", "GET /v1/mappings/{name}/schedule", "DELETE /v1/mappings/{name}/schedule", "GET /v1/schedules",
 }
 
 type document struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quiescehq/quiesce/api"
 	"github.com/quiescehq/quiesce/fsm"
+	"github.com/quiescehq/quiesce/reconcile/bound"
 )
 
 // boundConfidence is that of what a sample says about all rows.
@@ -183,6 +184,9 @@ func passOf(v view, x fsm.Pass, under map[uint64]PassProgress) api.Pass {
 			WrongType: c.WrongType, NoTTL: c.NoTTL, Repaired: c.Repaired, Differences: c.Differences()}}
 	if sampled(x.PassOptions) {
 		out.Sample = float64(x.SamplePPM) / wholePPM
+		if looked := c.Rows - min(c.Rows, c.Hot); looked > 0 {
+			out.Bound = &api.PassBound{Confidence: boundConfidence, ShareAtMost: bound.Upper(c.Differences(), looked, boundConfidence)}
+		}
 
 	}
 	if x.Phase == fsm.PassKeys {

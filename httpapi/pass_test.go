@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,9 @@ func TestPass_SampleSaysWhatItMeansForAllRows(t *testing.T) {
 	p := e.pass(id)
 	if p.Estimate != 300 || p.Percent != 99.9 {
 		t.Errorf("%+v", p)
+	}
+	if p.Bound == nil || p.Bound.Confidence != 0.95 || math.Abs(p.Bound.ShareAtMost-0.00994) > 0.0001 {
+		t.Errorf("%+v", p.Bound)
 	}
 	if whole := e.pass(e.startPass("whole", "")); whole.Bound != nil {
 		t.Errorf("%+v", whole.Bound)

@@ -127,6 +127,11 @@ func (s *Server) routes() {
 	item(s, "/v1/passes/{id}", "passes.get", s.findPass)
 	item(s, "/v1/passes/{id}/differences", "passes.differences", findDifferences)
 	collection(s, "/v1/passes", "passes.list", "passes", s.listPasses)
+
+	endpoint(put, "/v1/mappings/{name}/schedule", s.putSchedule())
+	endpoint(remove, "/v1/mappings/{name}/schedule", s.deleteSchedule())
+	item(s, "/v1/mappings/{name}/schedule", "schedules.get", findSchedule)
+	collection(s, "/v1/schedules", "schedules.list", "schedules", listSchedules)
 }
 
 // build makes the router around the routes.
