@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/quiescehq/quiesce/mapping"
 )
@@ -256,5 +255,3 @@ func (b *Batch) validatePair(pair KeyPair) error {
 	}
 	return nil
 }
-
-func formatToken(token uint64) string { return strconv.FormatUint(token, 10) }

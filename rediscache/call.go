@@ -10,7 +10,8 @@ import (
 	"github.com/quiescehq/quiesce/mapping"
 )
 
-// call is one run of a script over some of a part's keys, all of one slot in a cluster.
+// call is one run of a script over some of a part's keys, all of one slot in a cluster. Its arguments are addresses of what the caller handed over, where the client takes those:
+// a value in an interface is an allocation, and a thousand keys have eight thousand.
 type call struct {
 	first    int // in the part's share
 	keys     int
@@ -33,13 +34,21 @@ func (p *part) applyCalls(writes []Guarded, own share) []*call {
 		guarded := &writes[own.index(i)]
 		size := writeBytes(&guarded.Write)
 		if current == nil || current.full(size) || own.splits(i) {
-			current = &call{first: i, values: append([]any(nil), header...)}
+			current = newCall(i, min(own.n-i, scriptKeysMax), header)
 			calls = append(calls, current)
 		}
 		current.add(guarded, size)
 	}
 	return calls
 }
+
+// newCall has room for so many keys with a string each.
+func newCall(first, keys int, header []any) *call {
+	return &call{first: first, names: make([]any, 0, 2*keys), values: append(make([]any, 0, len(header)+valuesOfString*keys), header...)}
+}
+
+// valuesOfString is what the script takes of a string: token, op, TTL, how many values and removed fields, the value.
+const valuesOfString = 6
 
 func (p *part) applyHeader() []any {
 	begin, config := p.beginMillis, &p.target.config
@@ -61,12 +70,12 @@ func (p *part) invalidateCalls(pairs []KeyPair, own share) []*call {
 	var current *call
 	for i := range own.n {
 		if current == nil || current.full(0) || own.splits(i) {
-			current = &call{first: i, values: []any{p.target.config.GuardTTL.Milliseconds()}}
+			current = newCall(i, min(own.n-i, scriptKeysMax), []any{p.target.config.GuardTTL.Milliseconds()})
 			calls = append(calls, current)
 		}
 		pair := &pairs[own.index(i)]
 		current.keys++
-		current.names = append(current.names, pair.Key, pair.Guard)
+		current.names = append(current.names, &pair.Key, &pair.Guard)
 	}
 	return calls
 }
@@ -75,42 +84,42 @@ func (c *call) add(guarded *Guarded, size int) {
 	write := &guarded.Write
 	c.keys++
 	c.bytes += size
-	c.names = append(c.names, write.Key, write.Guard)
-	token, op := formatToken(guarded.Token), scriptOps[write.Op]
+	c.names = append(c.names, &write.Key, &write.Guard)
+	op := scriptOpArgs[write.Op]
 	if write.Replace {
-		op += scriptReplace
+		op = scriptReplaceArgs[write.Op]
 	}
 	switch write.Op {
 	case mapping.OpSet, mapping.OpSetIfPresent:
-		c.values = append(c.values, token, op, write.TTLMillis, 1, 0, write.Value)
+		c.values = append(c.values, &guarded.Token, op, &write.TTLMillis, 1, 0, write.Value)
 	case mapping.OpHash, mapping.OpHashIfPresent:
-		c.addHash(token, op, write)
+		c.addHash(&guarded.Token, op, write)
 	case mapping.OpDelFields:
-		c.values = append(c.values, token, op, 0, 0, len(write.Fields))
+		c.values = append(c.values, &guarded.Token, op, 0, 0, len(write.Fields))
 		for i := range write.Fields {
-			c.values = append(c.values, write.Fields[i].Name)
+			c.values = append(c.values, &write.Fields[i].Name)
 		}
 	default:
-		c.values = append(c.values, token, op, 0, 0, 0)
+		c.values = append(c.values, &guarded.Token, op, 0, 0, 0)
 	}
 }
 
-func (c *call) addHash(token, op string, write *mapping.Write) {
+func (c *call) addHash(token *uint64, op any, write *mapping.Write) {
 	nulls := 0
 	for i := range write.Fields {
 		if write.Fields[i].Null {
 			nulls++
 		}
 	}
-	c.values = append(c.values, token, op, write.TTLMillis, 2*(len(write.Fields)-nulls), nulls)
-	for _, field := range write.Fields {
-		if !field.Null {
-			c.values = append(c.values, field.Name, field.Value)
+	c.values = append(c.values, token, op, &write.TTLMillis, 2*(len(write.Fields)-nulls), nulls)
+	for i := range write.Fields {
+		if field := &write.Fields[i]; !field.Null {
+			c.values = append(c.values, &field.Name, field.Value)
 		}
 	}
-	for _, field := range write.Fields {
-		if field.Null {
-			c.values = append(c.values, field.Name)
+	for i := range write.Fields {
+		if field := &write.Fields[i]; field.Null {
+			c.values = append(c.values, &field.Name)
 		}
 	}
 }

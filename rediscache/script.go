@@ -171,3 +171,11 @@ var scriptOps = [...]string{
 
 // scriptReplace goes behind the name of an operation that may overwrite a key of a foreign type.
 const scriptReplace = "!"
+
+// scriptOpArgs and scriptReplaceArgs are the operations as arguments, without and with scriptReplace.
+var scriptOpArgs, scriptReplaceArgs = func() (plain, replace [len(scriptOps)]any) {
+	for op, name := range scriptOps {
+		plain[op], replace[op] = name, name+scriptReplace
+	}
+	return plain, replace
+}()
