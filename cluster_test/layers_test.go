@@ -81,7 +81,7 @@ var house = map[string]room{
 	"cmd/node": {own: []string{"alert", "api", "drain", "failover", "fsm", "httpapi", "mapping", "mysql", "outbox", "reconcile", "rediscache", "relay", "replica", "replica/store"},
 		outside: []string{yaml, errgroup, prometheus}}, // figures of tasks that the edge does not know
 	"cmd/quiesce/guard":     {outside: []string{unix}},
-	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard", "mysql"}, outside: []string{cobra, yaml, unix}},
+	"cmd/quiesce":           {own: []string{"api", "client", "cmd/quiesce/guard", "fsm", "mapping", "mysql", "reconcile", "reconcile/bound", "rediscache", "solo"}, outside: []string{cobra, errgroup, yaml, unix}}, // reconcile once
 	"cluster_test":          {own: []string{"api", "client", "cluster_test/chaos", "cluster_test/harness", "cluster_test/rolling", "cluster_test/services"}, outside: []string{mysqlGo, goRedis}},
 	"cluster_test/harness":  {own: []string{"api", "cluster_test/links"}},
 	"cluster_test/chaos":    {own: []string{"api", "cluster_test/harness", "cluster_test/history"}},

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -88,6 +89,7 @@ type ColumnSpec struct {
 	As     string `json:"as,omitempty"`
 	String bool   `json:"string,omitempty"`
 	Binary string `json:"binary,omitempty"` // hex or base64: how bytes become text
+	Mask   bool   `json:"mask,omitempty"`   // no difference shows its value
 }
 
 // Field is the name that the column has in the value.
@@ -305,6 +307,9 @@ func (s Spec) validateColumns(f *faults) {
 			f.add(field, "repeats the name %q in the value", c.Field())
 		}
 		seen[c.Field()] = true
+		if c.Mask && (slices.Contains(s.PrimaryKey, c.Name) || slices.Contains(s.KeyColumns, c.Name)) {
+			f.add(field+".mask", "has no meaning for a column that is part of keys, which are shown")
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
@@ -24,32 +23,43 @@ func (p *pass) checkpointIfDue(ctx context.Context, ended bool) error {
 	}
 }
 
-// checkpoint logs one step. In a rewrite it stops the pass at the first difference beyond its cap.
+// checkpoint logs one step. A pass that repairs is held at the first difference beyond its allowance.
 func (p *pass) checkpoint(ctx context.Context) error {
 	if _, err := p.mappingRecord(); err != nil {
 		return err
 	}
-	limit := fsm.RepairsBatchMax
-	left := uint64(limit)
-	if p.logged.Mode == fsm.PassRewrite {
-		left = p.logged.Cap - min(p.logged.Cap, p.logged.Counts.Repaired)
-		limit = int(min(uint64(limit), left))
-	}
-	steps, more := p.window.take(limit)
+	steps, beyond := p.window.take(fsm.RepairsBatchMax, p.allowance())
 	if len(steps) > 0 {
 		if err := p.logSteps(ctx, steps); err != nil {
 			return err
 		}
 	}
-	if more != nil && uint64(limit) == left && p.logged.Mode == fsm.PassRewrite {
-		return &failure{fmt.Sprintf("cap exceeded: %d rows are being repaired, as many as this pass may, and more differ, the next is %s",
-			p.logged.Counts.Repaired, more.PK)}
+	if beyond == nil {
+		return nil
 	}
-	return nil
+	c := p.logged.Counts
+	return p.hold(ctx, fsm.HoldCap, fmt.Sprintf("cap: %d of %d rows differed and were repaired, as many as this pass may without another word; more differ; next: %s",
+		c.Repaired-p.logged.Filled, c.Rows, beyond.found.PK))
+}
+
+// allowance tells of one stretch after the other whether its repair is within what the pass may do. Filling what was absent always is, and a dry run repairs nothing.
+func (p *pass) allowance() func(*stretch) bool {
+	sofar := p.logged
+	return func(s *stretch) bool {
+		sofar.Counts.Rows += s.tally.counts.Rows
+		if s.repair != repairKeys || p.logged.Mode == fsm.PassDryRun {
+			return true
+		}
+		sofar.Counts.Repaired++
+		return sofar.Counts.Repaired-sofar.Filled <= sofar.Allowance()
+	}
 }
 
 func (p *pass) logSteps(ctx context.Context, steps []*stretch) error {
 	c := p.step(steps)
+	if len(c.Cursor) > fsm.PKBytesMax {
+		return &failure{fmt.Sprintf("not_comparable: a primary key of %d bytes, at most %d can be kept as a place in the table", len(c.Cursor), fsm.PKBytesMax)}
+	}
 	answer, err := p.propose(ctx, c)
 	if err != nil {
 		return err
@@ -58,22 +68,27 @@ func (p *pass) logSteps(ctx context.Context, steps []*stretch) error {
 		// Most likely an earlier attempt was applied and its answer lost. Going on from the record is right whatever happened.
 		return fmt.Errorf("%w: %s", errMoved, answer.Detail)
 	}
-	p.logged.Cursor, p.logged.Counts, p.logged.Expected, p.logged.Actual = c.Cursor, c.Counts, c.Expected, c.Actual
+	p.logged.Cursor, p.logged.Counts, p.logged.Expected, p.logged.Actual, p.logged.Filled = c.Cursor, c.Counts, c.Expected, c.Actual, c.Filled
+	p.logged.Estimate = p.estimate
 	p.saved = time.Now()
 	return nil
 }
 
 // step adds steps to what is logged.
 func (p *pass) step(steps []*stretch) fsm.CheckpointPass {
-	c := fsm.CheckpointPass{ID: p.logged.ID, From: p.logged.Cursor, Cursor: steps[len(steps)-1].cursor}
+	c := fsm.CheckpointPass{ID: p.logged.ID, From: p.logged.Cursor, Cursor: steps[len(steps)-1].cursor, Filled: p.logged.Filled, Estimate: p.estimate}
 	sum := tally{counts: p.logged.Counts, expected: sumOf(p.logged.Expected), actual: sumOf(p.logged.Actual)}
 	for _, s := range steps {
 		sum.merge(s.tally)
 		if s.example != nil {
 			c.Samples = append(c.Samples, *s.example)
 		}
-		if s.found != nil && p.logged.Mode == fsm.PassRewrite {
-			c.Repairs = append(c.Repairs, *s.found)
+		if s.found == nil || s.repair == repairNone || p.logged.Mode == fsm.PassDryRun {
+			continue
+		}
+		c.Repairs = append(c.Repairs, *s.found)
+		if s.repair == repairFill {
+			c.Filled++
 		}
 	}
 	sum.counts.Repaired += uint64(len(c.Repairs))
@@ -84,43 +99,30 @@ func (p *pass) step(steps []*stretch) fsm.CheckpointPass {
 func sumOf(s fsm.PassSum) mapping.Sum   { return mapping.Sum{Count: s.Count, Hi: s.Hi, Lo: s.Lo} }
 func passSum(s mapping.Sum) fsm.PassSum { return fsm.PassSum{Count: s.Count, Hi: s.Hi, Lo: s.Lo} }
 
-// example keeps a difference to be shown, as long as the pass has room for it.
+// repairOf is what a confirmed difference asks for.
+func (p *pass) repairOf(seen sandwich) repair {
+	switch {
+	case p.logged.Mode == fsm.PassInvalidate && !seen.present():
+		return repairNone
+	case p.logged.Fill && seen.look.verdict == mapping.Missing:
+		return repairFill
+	}
+	return repairKeys
+}
+
+// classUnverified is shown of a key whose value nobody can judge: readers fill it.
+const classUnverified = "unverified"
+
+// example keeps a difference to be shown, as long as the pass has room for it. What the mapping masks is not in it.
 func (p *pass) example(s *suspect, v sandwich) *fsm.Difference {
 	if p.samples >= fsm.SamplesMax {
 		return nil
 	}
 	p.samples++
-	d := fsm.Difference{PK: s.ref.PK, Key: p.mapping.Keys(s.key)[v.look.at], Class: v.look.verdict.String(), Actual: show(v.actual[v.look.at])}
-	if writes, err := p.mapping.AppendWrites(nil, s.key, v.row, 0); err == nil {
-		d.Expected = showValue(writes[v.look.at].Value, writes[v.look.at].Fields)
+	class := v.look.verdict.String()
+	if !p.mapping.NeedsRow() {
+		class = classUnverified
 	}
-	return &d
-}
-
-func show(a mapping.Actual) string {
-	switch a.Type {
-	case mapping.TypeNone:
-		return ""
-	case mapping.TypeString, mapping.TypeHash:
-		return showValue(a.Value, a.Fields)
-	}
-	return "(" + a.Type + ")"
-}
-
-// showValue gives text that fits a sample, in valid UTF-8: the record travels as JSON.
-func showValue(value []byte, fields []mapping.Field) string {
-	var b strings.Builder
-	if fields == nil {
-		b.Write(value[:min(len(value), fsm.SampleBytesMax)])
-	}
-	for _, f := range fields {
-		if b.Len() > fsm.SampleBytesMax {
-			break
-		}
-		if !f.Null {
-			fmt.Fprintf(&b, "%s=%s ", f.Name, f.Value[:min(len(f.Value), fsm.SampleBytesMax)])
-		}
-	}
-	text := strings.TrimSuffix(b.String(), " ")
-	return strings.ToValidUTF8(text[:min(len(text), fsm.SampleBytesMax)], "")
+	return &fsm.Difference{PK: s.ref.PK, Key: p.mapping.Keys(s.key)[v.look.at], Class: class,
+		Expected: p.mapping.ShowRow(v.row, fsm.SampleBytesMax), Actual: p.mapping.ShowActual(v.actual[v.look.at], fsm.SampleBytesMax)}
 }

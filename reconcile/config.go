@@ -26,29 +26,38 @@ var ErrConfig = errors.New("reconcile: configuration not usable")
 
 // Config holds the task's limits. See [Default].
 type Config struct {
-	PassesMax       int           // passes at work at once; the others wait in the order of their beginning
-	ChunkRowsStart  int           // rows of the first read of a pass
-	ChunkRowsMax    int           // rows of one read
-	ChunkTime       time.Duration // reads are sized to take this long
-	CheckpointEvery time.Duration // progress is logged this often, and at once when a checkpoint is full
-	OpenMax         int           // differences that await confirmation before the scan stands still
-	RelayWait       time.Duration // a row that differs is hot when the relay of its outbox table needs longer to say that it has nothing about it
-	RetryMin        time.Duration // first wait after a failure; it doubles
-	RetryMax        time.Duration
+	PassesMax         int           // passes at work at once; the others wait in the order of their beginning
+	ChunkRowsStart    int           // rows of the first read of a pass
+	ChunkRowsMax      int           // rows of one read
+	ChunkTime         time.Duration // reads are sized to take this long
+	CheckpointEvery   time.Duration // progress is logged this often, and at once when a checkpoint is full
+	OpenMax           int           // differences that await confirmation before the scan stands still
+	ThreadsRunningMax int           // threads at work in MySQL beyond which passes stand still
+	TargetLatencyMax  time.Duration // round trip to Redis beyond which they do
+	BacklogMax        int           // pending events of all mappings beyond which they do
+	KeysPerSecond     int           // that all passes of the leader read together; 0: as many as the load allows
+	ThrottleEvery     time.Duration // the load is looked at this often
+	RelayWait         time.Duration // a row that differs is hot when the relay of its outbox table needs longer to say that it has nothing about it
+	RetryMin          time.Duration // first wait after a failure; it doubles
+	RetryMax          time.Duration
 }
 
 // Default gives the limits for production.
 func Default() Config {
 	return Config{
-		PassesMax:       2,
-		ChunkRowsStart:  1_000,
-		ChunkRowsMax:    mysql.ChunkRowsMax,
-		ChunkTime:       300 * time.Millisecond,
-		CheckpointEvery: time.Second,
-		OpenMax:         20_000,
-		RelayWait:       5 * time.Second,
-		RetryMin:        100 * time.Millisecond,
-		RetryMax:        10 * time.Second,
+		PassesMax:         2,
+		ChunkRowsStart:    1_000,
+		ChunkRowsMax:      mysql.ChunkRowsMax,
+		ChunkTime:         300 * time.Millisecond,
+		CheckpointEvery:   time.Second,
+		OpenMax:           20_000,
+		ThreadsRunningMax: 25,
+		TargetLatencyMax:  20 * time.Millisecond,
+		BacklogMax:        50_000,
+		ThrottleEvery:     500 * time.Millisecond,
+		RelayWait:         5 * time.Second,
+		RetryMin:          100 * time.Millisecond,
+		RetryMax:          10 * time.Second,
 	}
 }
 
@@ -65,6 +74,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: chunk time %v, checkpoint every %v: both must be positive", ErrConfig, c.ChunkTime, c.CheckpointEvery)
 	case c.OpenMax < 1:
 		return fmt.Errorf("%w: %d open differences, at least 1 needed", ErrConfig, c.OpenMax)
+	case c.ThreadsRunningMax < 1 || c.TargetLatencyMax <= 0 || c.BacklogMax < 1:
+		return fmt.Errorf("%w: %d threads running, %v of latency and %d events of backlog, all must be positive", ErrConfig, c.ThreadsRunningMax, c.TargetLatencyMax, c.BacklogMax)
+	case c.KeysPerSecond < 0 || c.KeysPerSecond > perSecondMax:
+		return fmt.Errorf("%w: %d keys a second, 0 (no limit) to %d allowed", ErrConfig, c.KeysPerSecond, perSecondMax)
+	case c.ThrottleEvery <= 0:
+		return fmt.Errorf("%w: the load is looked at every %v, it must be positive", ErrConfig, c.ThrottleEvery)
 	case c.RelayWait <= 0:
 		return fmt.Errorf("%w: %v to wait for a relay, it must be positive", ErrConfig, c.RelayWait)
 	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin:

@@ -82,7 +82,7 @@ func (p *pass) close(s *stretch, seen sandwich, ruling ruling) {
 		s.tally.count(seen.look)
 	case ruledConfirmed:
 		s.tally.count(seen.look)
-		s.found, s.example = &s.open.ref, p.example(s.open, seen)
+		s.found, s.repair, s.example = &s.open.ref, p.repairOf(seen), p.example(s.open, seen)
 	default:
 		return
 	}

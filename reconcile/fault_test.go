@@ -111,9 +111,11 @@ func TestTask_ChangedTableEndsThePass(t *testing.T) {
 func TestTask_PassOverInvalidatingMappingFailsAndSaysWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 10, func(s *mapping.Spec) { s.Mode = mapping.Invalidate })
-	p := w.run(fsm.PassDryRun, 0, 0)
-	if p.State != fsm.PassFailed || !strings.HasPrefix(p.Reason, "not_comparable: ") || p.Counts.Rows != 0 {
-		t.Errorf("%s %q: %+v", p.State, p.Reason, p.Counts)
+	for _, mode := range []fsm.PassMode{fsm.PassDryRun, fsm.PassRewrite} {
+		p := w.run(mode, 0, 0)
+		if p.State != fsm.PassFailed || !strings.HasPrefix(p.Reason, "not_comparable: ") || p.Counts.Rows != 0 {
+			t.Errorf("%s: %s %q: %+v", mode, p.State, p.Reason, p.Counts)
+		}
 	}
 }
 
@@ -194,7 +196,7 @@ func TestTask_PassesBeyondTheBoundWaitTheirTurn(t *testing.T) {
 	second := w.log.must(t, fsm.StartPass{Mapping: "others", PassOptions: fsm.PassOptions{Mode: fsm.PassDryRun}}).Pass.ID
 	defer w.lead(task)()
 	<-stuck.reached
-	if under := task.Progress(); len(under) != 1 || under[0].Pass != first {
+	if under := task.Progress(); len(under) != 2 || under[0].Pass != first || under[0].Waiting != "" || under[1].Pass != second || under[1].Waiting != waitTurn {
 		t.Errorf("under way: %+v", under)
 	}
 	close(stuck.open)

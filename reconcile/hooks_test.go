@@ -3,8 +3,10 @@ package reconcile
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/mysql"
 	"github.com/quiescehq/quiesce/rediscache"
 )
 
@@ -14,15 +16,23 @@ type hookedSource struct {
 	calls   atomic.Int64
 	onChunk func(ctx context.Context, call int) error
 	onRows  func(ctx context.Context, call int) error
+	threads func() int // running
 }
 
-func (s *hookedSource) ReadChunk(ctx context.Context, m *mapping.Mapping, after []string, limit int) ([]mapping.Row, error) {
+func (s *hookedSource) ReadPart(ctx context.Context, m *mapping.Mapping, part mysql.Part, after []string, limit int) (mysql.Chunk, error) {
 	if s.onChunk != nil {
 		if err := s.onChunk(ctx, int(s.calls.Add(1))); err != nil {
-			return nil, err
+			return mysql.Chunk{}, err
 		}
 	}
-	return s.Source.ReadChunk(ctx, m, after, limit)
+	return s.Source.ReadPart(ctx, m, part, after, limit)
+}
+
+func (s *hookedSource) ThreadsRunning(ctx context.Context) (int, error) {
+	if s.threads != nil {
+		return s.threads(), nil
+	}
+	return s.Source.ThreadsRunning(ctx)
 }
 
 func (s *hookedSource) ReadRows(ctx context.Context, m *mapping.Mapping, pks [][]string) (map[string]*mapping.Row, error) {
@@ -37,9 +47,17 @@ func (s *hookedSource) ReadRows(ctx context.Context, m *mapping.Mapping, pks [][
 // hookedTarget calls before each read, and lets the answer be changed after it.
 type hookedTarget struct {
 	Target
-	calls  atomic.Int64
-	before func(ctx context.Context, call int) error
-	after  func(call int, requests []rediscache.KeyRequest, actuals []mapping.Actual)
+	calls   atomic.Int64
+	before  func(ctx context.Context, call int) error
+	after   func(call int, requests []rediscache.KeyRequest, actuals []mapping.Actual)
+	latency func() time.Duration
+}
+
+func (t *hookedTarget) Latency(ctx context.Context) (time.Duration, error) {
+	if t.latency != nil {
+		return t.latency(), nil
+	}
+	return t.Target.Latency(ctx)
 }
 
 func (t *hookedTarget) Read(ctx context.Context, requests []rediscache.KeyRequest) ([]mapping.Actual, error) {

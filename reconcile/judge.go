@@ -11,7 +11,7 @@ import (
 )
 
 // judge takes the chunks in, confirms what differs when it is old enough, and logs what is settled. It returns nil when the whole table is.
-func (p *pass) judge(ctx context.Context, chunks <-chan []mapping.Row) error {
+func (p *pass) judge(ctx context.Context, chunks <-chan chunk) error {
 	p.samples = len(p.logged.Samples)
 	ended := false
 	for {
@@ -24,27 +24,29 @@ func (p *pass) judge(ctx context.Context, chunks <-chan []mapping.Row) error {
 		if ended && len(p.window.stretches) == 0 {
 			return nil
 		}
-		rows, err := p.next(ctx, chunks, ended)
+		c, err := p.next(ctx, chunks, ended)
 		if err != nil {
 			return err
 		}
-		if rows == nil {
+		if c == nil {
 			continue
 		}
-		if ended = len(rows) == 0; ended {
-			continue
-		}
-		if err := p.judgeChunk(ctx, rows); err != nil {
+		if err := p.judgeChunk(ctx, c); err != nil {
 			return err
 		}
+		ended = c.last
 	}
 }
 
-// next waits for a chunk, unless there is no room or none left, or for the time at which something is due. No chunk is nil; an empty one ends the table.
-func (p *pass) next(ctx context.Context, chunks <-chan []mapping.Row, ended bool) ([]mapping.Row, error) {
+// next waits for a chunk, unless there is no room or none left, or for the time at which something is due. It is nil when there is no chunk yet.
+func (p *pass) next(ctx context.Context, chunks <-chan chunk, ended bool) (*chunk, error) {
 	if ended || p.window.open >= p.config.OpenMax {
 		chunks = nil
-		p.progress.wait(laneJudge, waitConfirming)
+		why := waitConfirming
+		if len(p.waiting.rows) > 0 {
+			why = waitRelay
+		}
+		p.progress.wait(laneJudge, why)
 		defer p.progress.wait(laneJudge, "")
 	}
 	timer := time.NewTimer(p.untilDue())
@@ -52,11 +54,8 @@ func (p *pass) next(ctx context.Context, chunks <-chan []mapping.Row, ended bool
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case rows := <-chunks:
-		if rows == nil {
-			rows = []mapping.Row{}
-		}
-		return rows, nil
+	case c := <-chunks:
+		return &c, nil
 	case <-timer.C:
 		return nil, nil
 	}
@@ -78,16 +77,19 @@ func (p *pass) untilDue() time.Duration {
 }
 
 // judgeChunk compares rows with the cache, reads again what does not match, and adds all of it to the window.
-func (p *pass) judgeChunk(ctx context.Context, rows []mapping.Row) error {
+func (p *pass) judgeChunk(ctx context.Context, c *chunk) error {
 	if _, err := p.mappingRecord(); err != nil {
 		return err
 	}
-	for len(rows) > 0 {
+	for rows := c.rows; len(rows) > 0; {
 		n := cut(rows, p.mapping.KeyCount())
 		if err := p.judgeBatch(ctx, rows[:n]); err != nil {
 			return err
 		}
 		rows = rows[n:]
+	}
+	if p.sampled() && c.place != nil { // so that the next leader does not go over what was not drawn again
+		p.window.add(&stretch{cursor: mapping.EncodeKey(c.place)})
 	}
 	open := p.window.open
 	p.progress.update(func(shown *Progress) { shown.Open = open })
@@ -214,5 +216,5 @@ func (p *pass) file(rows []mapping.Row, judgments []judgment) {
 			p.window.add(&stretch{cursor: mapping.EncodeKey(rows[i].PK), tally: run})
 		}
 	}
-	p.progress.update(func(shown *Progress) { shown.Rows += uint64(len(rows)) })
+	p.progress.compared(len(rows))
 }

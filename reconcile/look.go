@@ -28,8 +28,19 @@ func matches(v mapping.Verdict) bool { return v == mapping.Equal || v == mapping
 // severity orders the verdicts on the keys of one row.
 var severity = [...]int{mapping.Equal: 1, mapping.FormatOnly: 2, mapping.NoTTL: 3, mapping.Missing: 4, mapping.Stale: 5, mapping.WrongType: 6}
 
+// examiner judges keys by the rules of one pass.
+type examiner struct {
+	*mapping.Examiner
+	mapping *mapping.Mapping
+	fill    bool // an absent key is missing, also where it may be absent
+}
+
+func newExaminer(m *mapping.Mapping, fill bool) examiner {
+	return examiner{Examiner: mapping.NewExaminer(m), mapping: m, fill: fill}
+}
+
 // examine judges each key of a row.
-func examine(x *mapping.Examiner, row *mapping.Row, keys []string, actuals []mapping.Actual) (look, error) {
+func examine(x examiner, row *mapping.Row, keys []string, actuals []mapping.Actual) (look, error) {
 	all := look{verdict: mapping.Equal}
 	for i, key := range keys {
 		one, err := examineKey(x, key, row, actuals[i])
@@ -52,7 +63,10 @@ func examine(x *mapping.Examiner, row *mapping.Row, keys []string, actuals []map
 // examineKey judges a key twice, by comparing and by digest, and fails the pass if the two do not agree: one of them would be wrong.
 // A string is called equal only if its bytes are, so digesting them again could say nothing new and would cost a third of the pass.
 // One rule is added to the mapping's own: a row that has no rendering must have no key, for delivery removes it before it gives up.
-func examineKey(x *mapping.Examiner, key string, row *mapping.Row, actual mapping.Actual) (mapping.Examined, error) {
+func examineKey(x examiner, key string, row *mapping.Row, actual mapping.Actual) (mapping.Examined, error) {
+	if !x.mapping.NeedsRow() {
+		return unverified(actual), nil
+	}
 	seen, err := x.Examine(key, row, actual)
 	switch {
 	case errors.Is(err, mapping.ErrUnrenderable), errors.Is(err, mapping.ErrTooLarge):
@@ -63,12 +77,35 @@ func examineKey(x *mapping.Examiner, key string, row *mapping.Row, actual mappin
 	case err != nil:
 		return mapping.Examined{}, &failure{"internal: compare: " + err.Error()}
 	}
+	if x.fill && actual.Type == mapping.TypeNone && seen.Verdict == mapping.Equal {
+		return x.absent(key, row)
+	}
 	sameDigest := seen.HasExpected == seen.HasActual && (!seen.HasExpected || seen.Expected == seen.Actual)
 	sameValue := matches(seen.Verdict) || seen.Verdict == mapping.NoTTL
 	if sameDigest != sameValue {
 		return mapping.Examined{}, &failure{fmt.Sprintf("internal: comparison (%s) and digest disagree about key %q", seen.Verdict, key)}
 	}
 	return seen, nil
+}
+
+// absent judges a key that may be absent in a pass that fills: it is missing if the row gives it something to hold.
+func (x examiner) absent(key string, row *mapping.Row) (mapping.Examined, error) {
+	expected, holds, err := x.mapping.DigestRow(key, row)
+	if err != nil {
+		return mapping.Examined{}, &failure{"internal: digest: " + err.Error()}
+	}
+	if !holds {
+		return mapping.Examined{Verdict: mapping.Equal}, nil
+	}
+	return mapping.Examined{Verdict: mapping.Missing, Expected: expected, HasExpected: true}, nil
+}
+
+// unverified: nobody can vouch for the value of a key that readers fill.
+func unverified(actual mapping.Actual) mapping.Examined {
+	if actual.Type == mapping.TypeNone {
+		return mapping.Examined{Verdict: mapping.Equal}
+	}
+	return mapping.Examined{Verdict: mapping.Stale}
 }
 
 func sameRow(a, b *mapping.Row) bool {
@@ -98,15 +135,16 @@ func cut(rows []mapping.Row, keys int) int {
 
 // readKeys reads what the cache holds under keys.
 func (p *pass) readKeys(ctx context.Context, keys []string) ([]mapping.Actual, error) {
-	kind := mapping.TypeString
-	if p.mapping.Spec().Encoding == mapping.Hash {
+	spec, kind := p.mapping.Spec(), mapping.TypeString
+	if spec.Encoding == mapping.Hash {
 		kind = mapping.TypeHash
 	}
+	forever := spec.TTLMillis == 0 && spec.NegativeTTLMillis == 0
 	actuals := make([]mapping.Actual, 0, len(keys))
 	for part := range slices.Chunk(keys, redisKeysMax) {
 		requests := make([]rediscache.KeyRequest, len(part))
 		for i, key := range part {
-			requests[i] = rediscache.KeyRequest{Key: key, Type: kind}
+			requests[i] = rediscache.KeyRequest{Key: key, Type: kind, Forever: forever}
 		}
 		err := p.retry(ctx, laneJudge, func() error {
 			read, err := p.target.Read(ctx, requests)
@@ -169,7 +207,7 @@ func (p *pass) reread(ctx context.Context, suspects []*suspect) ([]sandwich, err
 		if row == nil {
 			continue
 		}
-		out[i].steady = first != nil && sameRow(first, row)
+		out[i].steady = first != nil && (!p.mapping.NeedsRow() || sameRow(first, row))
 		if out[i].look, err = examine(p.examiner, row, keys[i*n:(i+1)*n], out[i].actual); err != nil {
 			return nil, err
 		}

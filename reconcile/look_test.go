@@ -10,10 +10,9 @@ import (
 )
 
 // script answers reads of row 1 with one name after the other; an empty name is a row that is gone.
-type script struct{ names []string }
-
-func (s *script) ReadChunk(context.Context, *mapping.Mapping, []string, int) ([]mapping.Row, error) {
-	return nil, nil
+type script struct {
+	Source
+	names []string
 }
 
 func (s *script) ReadRows(context.Context, *mapping.Mapping, [][]string) (map[string]*mapping.Row, error) {
@@ -25,7 +24,10 @@ func (s *script) ReadRows(context.Context, *mapping.Mapping, [][]string) (map[st
 	return map[string]*mapping.Row{`["1"]`: {Key: []string{"1"}, PK: []string{"1"}, Values: []mapping.Cell{{Bytes: []byte(name)}}}}, nil
 }
 
-func (s *script) Read(context.Context, []rediscache.KeyRequest) ([]mapping.Actual, error) {
+// scripted answers every key with the same value.
+type scripted struct{ Target }
+
+func (scripted) Read(context.Context, []rediscache.KeyRequest) ([]mapping.Actual, error) {
 	return []mapping.Actual{{Type: mapping.TypeString, Value: []byte(`{"name":"a"}`), TTLMillis: mapping.NoExpiry}}, nil
 }
 
@@ -37,7 +39,7 @@ func lookAt(t *testing.T, s *suspect, settled uint64, names ...string) sandwich 
 	}
 	s.key, s.ref = []string{"1"}, fsm.RowRef{Mapping: "t", PK: `["1"]`}
 	acks.settled[s.ref] = settled
-	p := &pass{config: Default(), log: log, acks: acks, progress: &progress{}, mapping: compiled(t, nil), examiner: mapping.NewExaminer(compiled(t, nil)), source: reads, target: reads}
+	p := &pass{config: Default(), log: log, acks: acks, progress: &progress{}, mapping: compiled(t, nil), examiner: newExaminer(compiled(t, nil), false), source: reads, target: scripted{}}
 	seen, err := p.reread(t.Context(), []*suspect{s})
 	if err != nil {
 		t.Fatal(err)

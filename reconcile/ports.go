@@ -2,9 +2,11 @@ package reconcile
 
 import (
 	"context"
+	"time"
 
 	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/mysql"
 	"github.com/quiescehq/quiesce/rediscache"
 )
 
@@ -22,13 +24,16 @@ type Log interface {
 
 // Source is the MySQL side; [mysql.Source] is one.
 type Source interface {
-	ReadChunk(ctx context.Context, m *mapping.Mapping, after []string, limit int) ([]mapping.Row, error)
+	ReadPart(ctx context.Context, m *mapping.Mapping, part mysql.Part, after []string, limit int) (mysql.Chunk, error)
 	ReadRows(ctx context.Context, m *mapping.Mapping, tuples [][]string) (map[string]*mapping.Row, error)
+	EstimateRows(ctx context.Context, m *mapping.Mapping, part mysql.Part) (uint64, error)
+	ThreadsRunning(ctx context.Context) (int, error)
 }
 
 // Target is the Redis side; [rediscache.Target] is one.
 type Target interface {
 	Read(ctx context.Context, requests []rediscache.KeyRequest) ([]mapping.Actual, error)
+	Latency(ctx context.Context) (time.Duration, error)
 }
 
 // Acknowledgements is what the outbox remembers of its own late deliveries.

@@ -12,6 +12,7 @@ import (
 var (
 	errEnded         = errors.New("the pass is no longer running")
 	errMoved         = errors.New("the pass is logged at another row than this task believed")
+	errHeld          = errors.New("the pass waits for an approval")
 	errOutboxFull    = errors.New("the outbox is full")
 	errLog           = errors.New("the log did not take the command")
 	errSourceMissing = errors.New("this node has no such source")

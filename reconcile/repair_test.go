@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func TestTask_RewriteRepairsExactlyTheDifferences(t *testing.T) {
 	}
 }
 
-func TestTask_StopsAtTheCap(t *testing.T) {
+func TestTask_IsHeldAtTheCap(t *testing.T) {
 	t.Parallel()
 	const rows, planted = 2_000, 50
 	for _, limit := range []uint64{0, 10, planted - 1, planted} {
@@ -85,7 +86,11 @@ func TestTask_StopsAtTheCap(t *testing.T) {
 		if got, want := sortedRows(w.pendingRows()), sortedRows(refs[:repaired]); !slices.Equal(got, want) {
 			t.Errorf("cap %d: repairs %v, want the first ones of the table %v", limit, got, want)
 		}
-		if enough := limit >= planted; enough != (p.State == fsm.PassDone) || enough == strings.HasPrefix(p.Reason, "cap exceeded: ") {
+		want := fsm.PassHeld
+		if limit >= planted {
+			want = fsm.PassDone
+		}
+		if p.State != want || (want == fsm.PassHeld) != (p.Hold == fsm.HoldCap && strings.HasPrefix(p.Reason, fmt.Sprintf("cap: %d of ", limit))) {
 			t.Errorf("cap %d: %s %q", limit, p.State, p.Reason)
 		}
 	}

@@ -4,22 +4,62 @@ import (
 	"context"
 	"time"
 
+	"github.com/quiescehq/quiesce/fsm"
 	"github.com/quiescehq/quiesce/mapping"
+	"github.com/quiescehq/quiesce/mysql"
 )
 
-// scan reads the table in the order of its key, one chunk ahead of the judge, and ends with an empty chunk.
-func (p *pass) scan(ctx context.Context, after []string, out chan<- []mapping.Row) error {
+// chunk is what one read gave. Of a sample it may have no rows and the place that it came to.
+type chunk struct {
+	rows  []mapping.Row
+	place []string
+	last  bool
+}
+
+// partOf is the part of the table that a pass goes over. The id of the pass is the salt of its sample, so that the next leader goes on with the same one.
+func partOf(record fsm.Pass) (mysql.Part, error) {
+	from, err := placeOf("from", record.From)
+	if err != nil {
+		return mysql.Part{}, err
+	}
+	to, err := placeOf("to", record.To)
+	return mysql.Part{From: from, To: to, SamplePPM: record.SamplePPM, Salt: record.ID}, err
+}
+
+func placeOf(what, encoded string) ([]string, error) {
+	if encoded == "" {
+		return nil, nil
+	}
+	place, err := mapping.DecodeKey(encoded)
+	if err != nil {
+		return nil, &failure{"range_invalid: " + what + ": " + err.Error()}
+	}
+	return place, nil
+}
+
+// sampled tells whether the pass leaves rows out by chance.
+func (p *pass) sampled() bool { return p.part.SamplePPM%mysql.SampleWhole != 0 }
+
+// scan reads the table in the order of its key, one chunk ahead of the judge, and ends with a last chunk.
+func (p *pass) scan(ctx context.Context, after []string, out chan<- chunk) error {
 	size := newSizer(p.config)
+	p.fit(size)
 	for {
-		var rows []mapping.Row
+		if err := p.admit(ctx); err != nil {
+			return err
+		}
+		var read mysql.Chunk
 		err := p.retry(ctx, laneScan, func() error {
 			began := time.Now()
 			var err error
-			rows, err = p.source.ReadChunk(ctx, p.mapping, after, size.rows)
-			if err != nil {
+			read, err = p.source.ReadPart(ctx, p.mapping, p.part, after, size.rows)
+			switch {
+			case err != nil:
 				size.failed()
-			} else {
-				size.took(len(rows), time.Since(began))
+			case p.sampled() && read.Place != nil:
+				size.took(size.rows, time.Since(began)) // that the server went over
+			default:
+				size.took(len(read.Rows), time.Since(began))
 			}
 			return err
 		})
@@ -27,16 +67,36 @@ func (p *pass) scan(ctx context.Context, after []string, out chan<- []mapping.Ro
 			return err
 		}
 		p.progress.update(func(shown *Progress) { shown.ChunkRows = size.rows })
+		if err := p.spend(ctx, len(read.Rows), len(read.Rows)*p.mapping.KeyCount()); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case out <- rows:
+		case out <- chunk{rows: read.Rows, place: read.Place, last: read.Place == nil}:
 		}
-		if len(rows) == 0 {
+		if read.Place == nil {
 			return nil
 		}
-		after = rows[len(rows)-1].PK
+		after = read.Place
 	}
+}
+
+// fit has the sizer ask for half a second's rows at most where there is a rate, and for more where few of the rows that the server goes over are drawn.
+func (p *pass) fit(size *sizer) {
+	if p.logged.RateMax > 0 {
+		size.max = min(size.max, int(min(p.logged.RateMax, perSecondMax)+1)/2)
+	}
+	if p.config.KeysPerSecond > 0 {
+		size.max = min(size.max, max(1, p.config.KeysPerSecond/2/p.mapping.KeyCount()))
+	}
+	if p.sampled() {
+		scale := func(rows int) int {
+			return int(min(mysql.SampleRowsMax, uint64(rows)*mysql.SampleWhole/p.part.SamplePPM))
+		}
+		size.max, size.rows = scale(size.max), scale(size.rows)
+	}
+	size.set(size.rows)
 }
 
 // sizer finds the number of rows that a read gives in the time it may take: a long statement holds back the server's purge, and one past

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/quiescehq/quiesce/fsm"
 )
@@ -19,6 +21,7 @@ type Parts struct {
 	Targets      map[string]Target
 	Acknowledged Acknowledgements
 	Relays       Relays
+	Clock        func() time.Time // of the wall, for schedules and their windows; nil: this machine's
 	Logger       *slog.Logger
 }
 
@@ -27,8 +30,11 @@ type Task struct {
 	config Config
 	Parts
 
-	mu    sync.Mutex
-	under map[uint64]*progress // passes under way
+	shared *rate.Limiter // of the keys that all passes read; nil: no limit
+
+	mu       sync.Mutex
+	under    map[uint64]*progress // passes under way
+	standing map[uint64]Progress  // those that run and are not at work
 }
 
 // New checks the configuration. It starts nothing.
@@ -39,7 +45,10 @@ func New(config Config, parts Parts) (*Task, error) {
 	if parts.Log == nil || parts.Acknowledged == nil || parts.Logger == nil {
 		return nil, fmt.Errorf("%w: log, acknowledgements and logger are needed", ErrConfig)
 	}
-	return &Task{config: config, Parts: parts, under: map[uint64]*progress{}}, nil
+	if parts.Clock == nil {
+		parts.Clock = time.Now
+	}
+	return &Task{config: config, Parts: parts, shared: newLimiter(uint64(config.KeysPerSecond)), under: map[uint64]*progress{}}, nil
 }
 
 // Name is the task's name in logs.
@@ -51,46 +60,80 @@ func (t *Task) Run(ctx context.Context) error {
 	wake, stop := t.Log.Watch("passes", "")
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	s := &supervisor{task: t, group: group, ended: make(chan uint64), active: map[uint64]context.CancelFunc{}}
+	s := &supervisor{task: t, group: group, ended: make(chan uint64), active: map[uint64]context.CancelFunc{}, windows: windows{}}
 	group.Go(func() error { return s.run(ctx, wake) })
 	return group.Wait()
 }
 
 // supervisor keeps one goroutine for each running pass. Its fields belong to the goroutine of run.
 type supervisor struct {
-	task   *Task
-	group  *errgroup.Group
-	ended  chan uint64
-	active map[uint64]context.CancelFunc
+	task    *Task
+	group   *errgroup.Group
+	ended   chan uint64
+	active  map[uint64]context.CancelFunc
+	windows windows
 }
 
 func (s *supervisor) run(ctx context.Context, wake <-chan struct{}) error {
+	defer s.task.stand(nil)
 	for {
-		s.adjust(ctx)
+		var look <-chan time.Time
+		timer := time.NewTimer(windowEvery)
+		if s.adjust(ctx) {
+			look = timer.C
+		}
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
 		case <-wake:
+		case <-look:
 		case id := <-s.ended:
 			s.active[id]()
 			delete(s.active, id)
 		}
+		timer.Stop()
 	}
 }
 
-// adjust ends what the state no longer calls running and starts what it does. A pass that is being ended keeps its place until it is over.
-func (s *supervisor) adjust(ctx context.Context) {
+// adjust ends what the state no longer calls running, or whose window has closed, and starts what may run. A pass that is being ended keeps its place until it is over; one that stands outside its
+// window takes none. It tells whether any pass has a window, so that the time of the day matters.
+func (s *supervisor) adjust(ctx context.Context) (timed bool) {
 	running := s.task.running()
+	now, standing := s.task.Clock(), map[uint64]Progress{}
+	open := make([]fsm.Pass, 0, len(running))
+	for _, p := range running {
+		windowed, isOpen := s.windows.open(s.task.Log, p, now)
+		timed = timed || windowed
+		if isOpen {
+			open = append(open, p)
+		} else {
+			standing[p.ID] = Progress{Pass: p.ID, Mapping: p.Mapping, Phase: p.Phase, Estimate: p.Estimate, Throttled: throttledWindow}
+		}
+	}
 	for id, cancel := range s.active {
-		if !slices.ContainsFunc(running, func(p fsm.Pass) bool { return p.ID == id }) {
+		if !slices.ContainsFunc(open, func(p fsm.Pass) bool { return p.ID == id }) {
 			cancel()
 		}
 	}
-	for _, p := range running {
-		if s.active[p.ID] == nil && len(s.active) < s.task.config.PassesMax {
+	for _, p := range open {
+		switch {
+		case s.active[p.ID] != nil:
+		case len(s.active) < s.task.config.PassesMax:
 			s.start(ctx, p)
+		default:
+			standing[p.ID] = Progress{Pass: p.ID, Mapping: p.Mapping, Phase: p.Phase, Estimate: p.Estimate, Waiting: waitTurn}
 		}
 	}
+	s.task.stand(standing)
+	return timed
+}
+
+// stand notes the passes that are not at work.
+func (t *Task) stand(passes map[uint64]Progress) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.standing = passes
 }
 
 func (s *supervisor) start(ctx context.Context, p fsm.Pass) {

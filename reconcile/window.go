@@ -62,8 +62,18 @@ type stretch struct {
 	tally   tally
 	open    *suspect
 	found   *fsm.RowRef
+	repair  repair
 	example *fsm.Difference
 }
+
+// repair is what a difference asks for, where the pass repairs at all.
+type repair int
+
+const (
+	repairNone repair = iota // there is nothing to remove
+	repairFill               // it writes what was absent, and overwrites nothing
+	repairKeys
+)
 
 // window holds what was compared and is not logged yet, in table order.
 type window struct {
@@ -121,19 +131,21 @@ func (w *window) closed() (stretches, found int) {
 	return stretches, found
 }
 
-// take removes stretches that can be logged from the front, with at most limit differences. more says that the next one would go beyond.
-func (w *window) take(limit int) (taken []*stretch, more *fsm.RowRef) {
+// take removes stretches that can be logged from the front, with at most limit differences, and up to the first that is not allowed, which it gives as well. It asks about each in turn.
+func (w *window) take(limit int, allowed func(*stretch) bool) (taken []*stretch, beyond *stretch) {
 	n := 0
 	for ; n < len(w.stretches) && w.stretches[n].open == nil; n++ {
-		if w.stretches[n].found == nil {
-			continue
-		}
-		if limit == 0 {
-			more = w.stretches[n].found
+		if w.stretches[n].found != nil && limit == 0 {
 			break
 		}
-		limit--
+		if !allowed(w.stretches[n]) {
+			beyond = w.stretches[n]
+			break
+		}
+		if w.stretches[n].found != nil {
+			limit--
+		}
 	}
 	taken, w.stretches = w.stretches[:n:n], w.stretches[n:]
-	return taken, more
+	return taken, beyond
 }
