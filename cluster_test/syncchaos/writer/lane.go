@@ -23,12 +23,14 @@ const (
 	chanceFirst     = 50 // of tier 3: the event is written before the row
 	chanceNoNudge   = 30
 	chanceLingering = 10 // of transactions: stays open for a while
+	chanceLong      = 5  // of those by hand: for so long that the coordinator looks before it is over
 )
 
 const (
 	gapMax    = 12 * time.Millisecond // between a commit and its call: in which the process may be killed
 	lingerMax = 300 * time.Millisecond
-	lateMax   = 1500 * time.Millisecond // of prepared ones: some outlive their time
+	lateMax   = 1500 * time.Millisecond // before its fence, of prepared ones: some come too late
+	longMax   = 4 * time.Second         // after it: some are open when the coordinator looks, and when it has waited
 	ttl       = time.Second
 )
 
@@ -188,15 +190,19 @@ func (l *lane) byHand(ctx context.Context, p plan, doomed bool) {
 	if l.dice(chanceLingering) {
 		_ = pause(ctx, l.some(lateMax)) // perhaps too late for its fence
 	}
+	long := l.dice(chanceLong)
 	committed, unknown := l.transact(ctx, l.db, p, func(tx *sql.Tx) error {
 		if err := announced.Fence(ctx, tx); err != nil {
 			return err
 		}
-		return l.work(ctx, tx, p, doomed)
+		if err := l.work(ctx, tx, p, doomed); err != nil || !long {
+			return err
+		}
+		return pause(ctx, ttl+l.some(longMax-ttl))
 	})
 	switch {
 	case unknown:
-	case l.dice(chanceUnsaid):
+	case long || l.dice(chanceUnsaid):
 		l.note(ledger.Line{Op: ledger.Forgotten, Serial: p.serial})
 	case committed:
 		if tokens, err := announced.Submit(ctx); err == nil && len(tokens) > 0 {
