@@ -123,7 +123,7 @@ func (d *delivery) round(ctx context.Context, open []*item) (again, ok bool) {
 	defer batch.Close()
 	rows, ok := d.read(ctx, open)
 	if !ok {
-		return false, false
+		return false, false // what needs no row is taken again at once
 	}
 	rendered, writes := d.render(open, rows)
 	if len(writes) == 0 {
@@ -139,6 +139,9 @@ func (d *delivery) round(ctx context.Context, open []*item) (again, ok bool) {
 	return again, true
 }
 
+// needsRow tells whether the item is delivered by what its row is. Others have their keys removed.
+func (d *delivery) needsRow(it *item) bool { return !it.event.Drop && d.rule.mapping.NeedsRow() }
+
 func (d *delivery) begin(ctx context.Context, items []*item) (Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
 	defer cancel()
@@ -150,27 +153,30 @@ func (d *delivery) begin(ctx context.Context, items []*item) (Batch, error) {
 	return d.rule.target.Begin(ctx, keys)
 }
 
-// read answers no rows at all for a mapping that reads none.
+// read answers no rows at all where none is needed.
 func (d *delivery) read(ctx context.Context, open []*item) (rows map[string]*mapping.Row, ok bool) {
-	if !d.rule.mapping.NeedsRow() {
+	readers := make([]*item, 0, len(open))
+	tuples := make([][]string, 0, len(open))
+	for _, it := range open {
+		if d.needsRow(it) {
+			readers, tuples = append(readers, it), append(tuples, it.tuple)
+		}
+	}
+	if len(readers) == 0 {
 		return nil, true
 	}
 	callCtx, cancel := context.WithTimeout(ctx, d.run.cfg.CallTimeout)
 	defer cancel()
-	tuples := make([][]string, len(open))
-	for i, it := range open {
-		tuples[i] = it.tuple
-	}
 	d.sourceAsked = true
 	rows, err := d.rule.source.ReadRows(callCtx, d.rule.mapping, tuples)
 	switch {
 	case err == nil:
 		return rows, true
 	case errors.Is(err, mysql.ErrBatchTooLarge):
-		d.tooMuch(open, rowFault(ClassTooLarge, errors.New("the row is larger than what may be read at once")))
+		d.tooMuch(readers, rowFault(ClassTooLarge, errors.New("the row is larger than what may be read at once")))
 		return nil, false
 	}
-	return nil, d.blameSource(ctx, open, err)
+	return nil, d.blameSource(ctx, readers, err)
 }
 
 // tooMuch halves the batch. The rows stay as they are and are taken again at once; only a row that is alone is at fault itself.
@@ -196,7 +202,9 @@ func (d *delivery) render(open []*item, rows map[string]*mapping.Row) ([]*item, 
 	writes := make([]mapping.Write, 0, keys)
 	for _, it := range open {
 		var err error
-		if writes, err = d.rule.mapping.AppendWrites(writes[:0], it.tuple, rows[it.event.PK], it.event.Token); err != nil {
+		if it.event.Drop {
+			writes = d.removals(writes[:0], it)
+		} else if writes, err = d.rule.mapping.AppendWrites(writes[:0], it.tuple, rows[it.event.PK], it.event.Token); err != nil {
 			it.bury(renderFault(err))
 			continue
 		}
@@ -206,6 +214,14 @@ func (d *delivery) render(open []*item, rows map[string]*mapping.Row) ([]*item, 
 		}
 	}
 	return rendered, guarded
+}
+
+// removals are the writes of an event that only removes: whole keys, also of an encoding that would keep foreign fields of a row that is gone.
+func (d *delivery) removals(writes []mapping.Write, it *item) []mapping.Write {
+	for _, key := range it.keys {
+		writes = append(writes, mapping.Write{Key: key, Guard: d.rule.mapping.Guard(key), Op: mapping.OpDel})
+	}
+	return writes
 }
 
 // take notes the outcomes that were read. An item whose keys are not all written stays open, and all its keys are written again: those that were have its token, and answer so.

@@ -19,6 +19,8 @@
 //     delivered but gets a new token, by being enqueued again.
 //   - An event settles when all its keys are written or superseded, under one token. Until then all of them are written again; the guards of those that were answer so.
 //     (TestDelivery_EventSettlesOnlyWhenAllItsKeysAreWritten)
+//   - An event with Drop, as a pass in mode invalidate asks for, removes its keys and reads no row, also where the row cannot be read. An ordinary event of the row that comes
+//     meanwhile is delivered after it. (TestDrop_RemovesAllKeysOfARowWithoutReadingIt, TestDrop_NewerOrdinaryEventPrevails, TestDrop_WaitsForNoRowThatCannotBeRead)
 //   - An event is buried only after its keys were removed and fenced. While the target cannot be reached it stays pending.
 //   - A fault of a source or target spends no attempt of any event.
 //

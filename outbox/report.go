@@ -57,13 +57,18 @@ func (r *report) ops(run *run) []fsm.Op {
 	var bury fsm.BuryEvents
 	var fail fsm.FailEvents
 	var renew fsm.EnqueueEvents
+	renewDrop := fsm.EnqueueEvents{Drop: true} // of one that became an ordinary event meanwhile it makes none
 	for i := range r.items {
 		it := &r.items[i]
 		switch it.state {
 		case itemApplied, itemSuperseded:
 			settle.Events = append(settle.Events, r.settlement(it))
 		case itemRenewed:
-			renew.Events = append(renew.Events, rowOf(it.event))
+			again := &renew
+			if it.event.Drop {
+				again = &renewDrop
+			}
+			again.Events = append(again.Events, rowOf(it.event))
 		case itemDead:
 			// The failure changes nothing once the event is buried. Where there is no room for another dead letter it keeps the event from being tried without a pause.
 			bury.Events = append(bury.Events, r.failure(it, 0))
@@ -82,6 +87,7 @@ func (r *report) ops(run *run) []fsm.Op {
 	add(len(bury.Events), bury)
 	add(len(fail.Events), fail)
 	add(len(renew.Events), renew)
+	add(len(renewDrop.Events), renewDrop)
 	return ops
 }
 
