@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/quiescehq/quiesce/alert"
 	"github.com/quiescehq/quiesce/drain"
+	"github.com/quiescehq/quiesce/reconcile"
 	"github.com/quiescehq/quiesce/rediscache"
 	"github.com/quiescehq/quiesce/replica"
 )
@@ -51,6 +53,8 @@ type Config struct {
 	Targets map[string]TargetConfig `yaml:"targets"`
 
 	Webhooks []WebhookConfig `yaml:"webhooks"`
+
+	Reconcile ReconcileConfig `yaml:"reconcile"`
 
 	Dev bool `yaml:"-"`
 }
@@ -110,6 +114,25 @@ type WebhookConfig struct {
 	Kinds  []alert.Kind  `yaml:"kinds"`
 	Lag    time.Duration `yaml:"lag"`
 	Secret string        `yaml:"secret"`
+}
+
+// ReconcileConfig bounds what passes may cost. What is not given is as in [reconcile.Default].
+type ReconcileConfig struct {
+	PassesMax         int           `yaml:"passes_max"`          // at work at once
+	ThreadsRunningMax int           `yaml:"threads_running_max"` // in MySQL; beyond, passes stand still
+	TargetLatencyMax  time.Duration `yaml:"target_latency_max"`  // of a round trip to Redis; beyond, passes stand still
+	BacklogMax        int           `yaml:"backlog_max"`         // pending events; beyond, passes stand still
+	KeysPerSecond     int           `yaml:"keys_per_second"`     // that all passes read together
+}
+
+func (c *Config) reconcile() reconcile.Config {
+	r, given := reconcile.Default(), c.Reconcile
+	r.PassesMax = cmp.Or(given.PassesMax, r.PassesMax)
+	r.ThreadsRunningMax = cmp.Or(given.ThreadsRunningMax, r.ThreadsRunningMax)
+	r.TargetLatencyMax = cmp.Or(given.TargetLatencyMax, r.TargetLatencyMax)
+	r.BacklogMax = cmp.Or(given.BacklogMax, r.BacklogMax)
+	r.KeysPerSecond = cmp.Or(given.KeysPerSecond, r.KeysPerSecond)
+	return r
 }
 
 func (c *Config) alerts() alert.Config {
@@ -313,6 +336,9 @@ func (c *Config) validate() error {
 		} else if err := t.redis(name).Validate(); err != nil {
 			fault("%s", withoutPrefix(err, rediscache.ErrConfig))
 		}
+	}
+	if err := c.reconcile().Validate(); err != nil {
+		fault("reconcile: %s", withoutPrefix(err, reconcile.ErrConfig))
 	}
 	if err := c.alerts().Validate(); err != nil {
 		fault("webhooks: %s", withoutPrefix(err, alert.ErrConfig))

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quiescehq/quiesce/reconcile"
 )
 
 func env(pairs ...string) func(string) string {
@@ -91,6 +93,25 @@ func TestConfig_TargetsOfEveryKind(t *testing.T) {
 	var usage usageError
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), `target "many": the sentinels need the name`) {
 		t.Errorf("sentinels without a name: %v", err)
+	}
+}
+
+func TestConfig_LimitsOfPasses(t *testing.T) {
+	t.Parallel()
+	const limits = "reconcile: {passes_max: 4, threads_running_max: 60, target_latency_max: 5ms, keys_per_second: 9000}\n"
+	c, err := load([]string{"-config", writeFile(t, good+limits)}, env(), new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := reconcile.Default()
+	want.PassesMax, want.ThreadsRunningMax, want.TargetLatencyMax, want.KeysPerSecond = 4, 60, 5*time.Millisecond, 9_000
+	if got := c.reconcile(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	_, err = load([]string{"-config", writeFile(t, good+"reconcile: {passes_max: 99}\n")}, env(), new(bytes.Buffer))
+	var usage usageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "reconcile: 99 passes at once") {
+		t.Errorf("too many passes: %v", err)
 	}
 }
 

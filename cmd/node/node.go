@@ -88,11 +88,6 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	sources, targets := n.places.reconcilePlaces()
-	passes, err := reconcile.New(reconcile.Default(), reconcile.Parts{Log: log, Sources: sources, Targets: targets, Acknowledged: delivery, Logger: n.log})
-	if err != nil {
-		return err
-	}
 	sourcesWatched, targetsSwept := n.places.drainPlaces()
 	ending, err := drain.New(n.cfg.drain(), drain.Parts{Log: log, Sources: sourcesWatched, Targets: targetsSwept, Logger: n.log})
 	if err != nil {
@@ -100,6 +95,11 @@ func (n *node) openTasks() error {
 	}
 	edgeMappings := mappings{n.places, n.replica, newRules()}
 	relays, err := relay.New(n.cfg.relay(), relay.Parts{Log: log, Mapper: rowMapper{edgeMappings}, Sources: n.places.relayPlaces(), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	sources, targets := n.places.reconcilePlaces()
+	passes, err := reconcile.New(n.cfg.reconcile(), reconcile.Parts{Log: log, Sources: sources, Targets: targets, Acknowledged: delivery, Relays: relays, Logger: n.log})
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ type passesView struct{ task *reconcile.Task }
 func (v passesView) Progress() []httpapi.PassProgress {
 	var out []httpapi.PassProgress
 	for _, p := range v.task.Progress() {
-		out = append(out, httpapi.PassProgress{Pass: p.Pass, Mapping: p.Mapping, RowsPerSecond: p.RowsPerSecond, Waiting: p.Waiting, Open: p.Open, ChunkRows: p.ChunkRows})
+		out = append(out, httpapi.PassProgress{Pass: p.Pass, Mapping: p.Mapping, RowsPerSecond: p.RowsPerSecond, ETA: p.ETA, Waiting: p.Waiting, Throttled: p.Throttled, Open: p.Open, ChunkRows: p.ChunkRows})
 	}
 	return out
 }
