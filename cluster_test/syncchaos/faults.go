@@ -25,6 +25,7 @@ const (
 	deposesFor  = 3 * time.Second // a leader that is stopped for so long has a successor
 	zombieMin   = 1500 * time.Millisecond
 	zombieMax   = 4500 * time.Millisecond // what stood still for so long, and goes on, still takes or writes what others have written again meanwhile
+	outageMin   = 3 * time.Second         // longer than an application tries to make a call
 	noticeIn    = 60 * time.Second
 	loseMin     = 200 * time.Millisecond
 	loseMax     = 900 * time.Millisecond // everysec loses no more than a second
@@ -51,6 +52,7 @@ var faults = []fault{
 	{ofNodes, "node: kill -9", false, (*run).killNode},
 	{ofNodes, "node: SIGTERM", false, (*run).termNode},
 	{ofNodes, "node: SIGSTOP", false, (*run).stopNode},
+	{ofNodes, "nodes: SIGSTOP of two", false, (*run).stopTwo},
 	{ofApps, "application: kill -9", false, (*run).killApp},
 	{ofApps, "application: SIGTERM", false, (*run).termApp},
 	{ofApps, "application: SIGSTOP", false, (*run).stopApp},
@@ -208,6 +210,19 @@ func (r *run) stopNode() string {
 		effect = r.succeeded(before, node)
 	}
 	return fmt.Sprintf("%s stood still for %s: %s", node.ID, d.Round(time.Millisecond), effect)
+}
+
+// stopTwo leaves nobody who could agree with anybody: no event is taken until they go on.
+func (r *run) stopTwo() string {
+	d := outageMin + r.stopFor()
+	nodes := r.rng.Perm(len(r.world.c.Nodes))[:2]
+	for _, n := range nodes {
+		node := r.world.c.Nodes[n]
+		node.Pause()
+		defer node.Resume()
+	}
+	r.rest(d)
+	return fmt.Sprintf("two nodes stood still for %s", d.Round(time.Millisecond))
 }
 
 func (r *run) app() *instance { return r.apps[r.rng.IntN(len(r.apps))] }

@@ -38,6 +38,7 @@ func TestRun_IsInvalidWithoutFaultsCommitsOrControls(t *testing.T) {
 		"told to nobody: 0":             func(r *run) { r.report.Forgotten = 0 },
 		"written again":                 func(r *run) { r.report.Redelivered = 0 },
 		"fault fired: MySQL: kill -9":   func(r *run) { delete(r.report.Faults, "MySQL: kill -9") },
+		"calls were kept":               func(r *run) { r.report.Kept = 0 },
 		"left wrong keys":               func(r *run) { r.report.Explained = 0 },
 		"negative control found: a key": func(r *run) { delete(r.report.Controls, "a key that is gone") },
 	} {
@@ -61,7 +62,7 @@ func TestRun_IsInvalidWithoutFaultsCommitsOrControls(t *testing.T) {
 // worthy is a run that has seen all it must.
 func worthy(t *testing.T, d time.Duration) *run {
 	r := &run{t: silent{t}, o: Options{For: d}, report: Report{Seconds: d.Seconds(), Redelivered: 1, Faults: map[string]int{}, Controls: map[string]int{}}}
-	r.report.Verdict = Verdict{Keys: 1, Explained: 1, GuardWrites: 1, ValueWrites: 1, Accepted: 1, Forgotten: 1}
+	r.report.Verdict = Verdict{Keys: 1, Explained: 1, GuardWrites: 1, ValueWrites: 1, Accepted: 1, Forgotten: 1, Kept: 1}
 	for tier := 1; tier <= writer.Tiers; tier++ {
 		r.report.Commits[tier], r.report.RolledBack[tier] = 1_000, 1
 	}

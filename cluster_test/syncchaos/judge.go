@@ -33,6 +33,7 @@ type Verdict struct {
 	Accepted    int                   `json:"accepted"`  // transactions whose calls were answered
 	Forgotten   int                   `json:"forgotten"` // endings that were told to nobody on purpose
 	Unknown     int                   `json:"unknown"`   // commits that were not confirmed
+	Kept        int                   `json:"kept"`      // calls that the SDK could not make, and made later
 	Uncalled    int                   `json:"uncalled"`  // commits of tier 1 without an accepted call
 	Gaps        int                   `json:"gaps"`      // ledgers that miss lines
 	Unannounced int                   `json:"unannounced"`
@@ -154,6 +155,8 @@ func (v *Verdict) read(paths []string) (books, error) {
 				v.Unknown++
 			case ledger.Forgotten:
 				v.Forgotten++
+			case ledger.Kept:
+				v.Kept++
 			case ledger.Accepted:
 				b.accepted[l.Serial] = true
 				for _, e := range l.Events {

@@ -111,6 +111,7 @@ func (r *run) conclude() {
 		r.check(n > 0, "a fault of %s fired: %d", group, n)
 	}
 	r.check(!long || v.Explained > 0, "commits that were told to nobody left wrong keys: %d", v.Explained)
+	r.check(!long || v.Kept > 0, "calls were kept while nobody could take them: %d", v.Kept)
 	for _, c := range controls {
 		r.check(r.report.Controls[c.name] > 0, "negative control found: %s", c.name)
 	}

@@ -23,7 +23,8 @@ const (
 	Committed  = "committed"   // its commit was confirmed
 	Unknown    = "unknown"     // it was not, and may have happened
 	RolledBack = "rolled_back" // it did not happen, and cannot any more
-	Kept       = "kept"        // the SDK keeps its events and will send them
+	Later      = "later"       // the SDK was asked to send its events in the background
+	Kept       = "kept"        // the SDK could not send its events now, keeps them, and will send them again
 	Accepted   = "accepted"    // the coordinator has its events
 	Forgotten  = "forgotten"   // nobody will be told how it ended, on purpose
 )

@@ -128,7 +128,7 @@ func (l *lane) called(ctx context.Context, p plan, doomed bool) {
 	}
 	if l.dice(chanceLater) {
 		if l.sync.EnqueueLater(p.changes()...) == nil {
-			l.keep(p.serial)
+			l.keep(ledger.Later, p.serial)
 		}
 		return
 	}
@@ -136,7 +136,7 @@ func (l *lane) called(ctx context.Context, p plan, doomed bool) {
 	case err == nil:
 		l.accepted(p, tokens)
 	case errors.Is(err, client.ErrKept):
-		l.keep(p.serial)
+		l.keep(ledger.Kept, p.serial)
 	}
 }
 

@@ -33,6 +33,8 @@ const (
 	readTimeout  = 15 * time.Second // longer than the server is ever stopped
 	lockSeconds  = "3"              // that a statement waits for a row
 	operationMax = 20 * time.Second
+	attemptFor   = time.Second // of a call
+	retryFor     = time.Second // after its first attempt: an outage that is longer is left to what the SDK keeps
 	paceMin      = 5 * time.Millisecond
 	paceMax      = 40 * time.Millisecond
 	poolMax      = 10
@@ -93,7 +95,7 @@ func join(log *slog.Logger) (*app, error) {
 		return nil, err
 	}
 	a.note(ledger.Line{Op: ledger.Begin, Life: a.life})
-	if a.App, err = client.Join(Service, client.FromEnv(), client.Logger(log), client.LameDuck(time.Millisecond)); err != nil {
+	if a.App, err = client.Join(Service, client.FromEnv(), client.With(client.Config{RequestTimeout: attemptFor, RetryFor: retryFor}), client.Logger(log), client.LameDuck(time.Millisecond)); err != nil {
 		return nil, err
 	}
 	if a.db, err = a.OpenDB(connector, Source); err != nil {
@@ -151,8 +153,9 @@ func (a *app) flushed() {
 	a.kept = a.kept[len(kept):]
 }
 
-func (a *app) keep(serial string) {
-	a.note(ledger.Line{Op: ledger.Kept, Serial: serial})
+// keep notes that the SDK has taken events that the coordinator does not have yet.
+func (a *app) keep(how, serial string) {
+	a.note(ledger.Line{Op: how, Serial: serial})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.kept = append(a.kept, serial)
