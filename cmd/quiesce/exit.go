@@ -17,6 +17,7 @@ import (
 const (
 	exitRefused     = 1
 	exitUsage       = 64
+	exitDivergent   = 65
 	exitUnavailable = 69
 	exitUnknown     = 70
 	exitNotInTime   = 75
@@ -30,16 +31,17 @@ var exitCodes = []struct{ code, meaning string }{
 	{"0", "done"},
 	{fmt.Sprint(exitRefused), "the cluster refused, or something here failed: the sentence says which"},
 	{fmt.Sprint(exitUsage), "wrong usage"},
+	{fmt.Sprint(exitDivergent), "reconcile run, watch, once: table and cache differ, or the pass is held and waits for an approval"},
 	{fmt.Sprint(exitUnavailable), "no node could be reached or take the request within --timeout; nothing was changed"},
 	{fmt.Sprint(exitUnknown), "the outcome is unknown: the request may have been applied or not"},
 	{fmt.Sprint(exitNotInTime), "lock run: the lock was not to be had within --wait; the command was not started"},
-	{fmt.Sprint(exitNotInTime), "drain --wait, plan watch: not over yet, and it goes on"},
+	{fmt.Sprint(exitNotInTime), "drain --wait, plan watch, reconcile run, watch: not over yet, and it goes on"},
 	{fmt.Sprint(exitNotInTime), "run: the command did not end in time and was killed"},
 	{fmt.Sprint(exitLost), "lock run: the lock was lost, revoked or taken away; the command was ended, or not started"},
 	{fmt.Sprint(exitLost), "drain --wait: the instance was forced or lost"},
 	{fmt.Sprint(exitLost), "run: the instance was over for the cluster; the command was ended"},
-	{fmt.Sprint(exitFailed), "plan watch: the plan failed"},
-	{fmt.Sprint(exitUndone), "drain --wait: the drain was undone; plan watch: the plan was cancelled"},
+	{fmt.Sprint(exitFailed), "plan watch: the plan failed; reconcile run, watch, once: the pass failed"},
+	{fmt.Sprint(exitUndone), "drain --wait: the drain was undone; plan watch, reconcile run, watch: the plan or pass was cancelled"},
 	{fmt.Sprint(guard.CodeCannotRun), "lock run, run: the command cannot be run"},
 	{fmt.Sprint(guard.CodeNotFound), "lock run, run: there is no such command"},
 	{"128+n", "ended by signal n; lock run, run: the command was"},

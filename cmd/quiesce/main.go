@@ -75,7 +75,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(c.lockCommand(), c.electionCommand(), c.sessionCommand(), c.statusCommand(), c.auditCommand(), c.versionCommand(),
 		c.runCommand(), c.servicesCommand(), c.serviceCommand(), c.instancesCommand(), c.instanceCommand(),
 		c.drainCommand(), c.undoCommand(), c.pauseCommand(), c.resumeCommand(), c.planCommand(), c.cleanupCommand(), c.transactionsCommand(), c.syncCommand(),
-		c.mappingCommand(), c.outboxCommand(), c.keyCommand(),
+		c.mappingCommand(), c.outboxCommand(), c.keyCommand(), c.reconcileCommand(),
 		exitCodesTopic())
 	return root
 }

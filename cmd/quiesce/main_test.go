@@ -226,7 +226,7 @@ func TestExitCodes_TellWhatHappened(t *testing.T) {
 
 func TestExitCodes_EveryOneIsExplained(t *testing.T) {
 	t.Parallel()
-	for _, code := range []int{exitRefused, exitUsage, exitUnavailable, exitUnknown, exitNotInTime, exitLost, exitFailed, exitUndone, 126, 127} {
+	for _, code := range []int{exitRefused, exitUsage, exitDivergent, exitUnavailable, exitUnknown, exitNotInTime, exitLost, exitFailed, exitUndone, 126, 127} {
 		if !slices.ContainsFunc(exitCodes, func(e struct{ code, meaning string }) bool { return e.code == fmt.Sprint(code) }) {
 			t.Errorf("%d is not in the table", code)
 		}
