@@ -15,11 +15,12 @@ const (
 	DeadLetter Kind = "dead_letter" // events of the mapping are not tried again by themselves
 	Lag        Kind = "lag"         // its oldest pending event waits for longer than Hook.Lag
 	Doubt      Kind = "doubt"       // a store was replaced or restarted: acknowledged writes may be lost
-	Divergence Kind = "divergence"  // its last pass found differences that outlasted their confirmation
+	Divergence Kind = "divergence"  // its last pass found differences that outlasted their confirmation, or keys without a row
+	Held       Kind = "held"        // a pass asks for an approval
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{DeadLetter, Lag, Doubt, Divergence}
+var Kinds = []Kind{DeadLetter, Lag, Doubt, Divergence, Held}
 
 // HooksMax bounds the hooks of a node.
 const HooksMax = 16

@@ -3,7 +3,7 @@
 // # Purpose
 //
 // A [Task] runs on the leader. Once in a while it looks at the replicated state and knows for each mapping which conditions hold: it has dead
-// letters, its events wait for too long, its cache is in doubt, its last pass found differences. When a condition begins, grows worse or ends, every
+// letters, its events wait for too long, its cache is in doubt, its last pass found differences, a pass asks for an approval. When a condition begins, grows worse or ends, every
 // [Hook] that asked for its kind gets a [Notice], a small JSON document, by POST.
 //
 // # Invariants
@@ -28,7 +28,7 @@
 //
 // # Limits
 //
-// HooksMax hooks; one request at a time to each; AnswerTimeout a request; fsm.MappingsMax mappings of four kinds each.
+// HooksMax hooks; one request at a time to each; AnswerTimeout a request; fsm.MappingsMax mappings of five kinds each.
 //
 // # Not here
 //
