@@ -13,7 +13,8 @@
 // A run says nothing good unless all of this is true at rest:
 //
 //	S1  In tiers 2 to 4 every key holds what its row says, before anybody has asked for a pass.
-//	S2  In tier 1 a key that does not belongs to a commit that is the last of its key and whose call was never accepted, by the application's own ledger.
+//	S2  In tier 1 a key that does not belongs to a commit that is the last of its key and that no accepted call came after, by the application's own ledger: there was
+//	    none, or it was made though the end of the commit was not known, and so perhaps before it. (TestVerdict_OnlyAnUncalledLastCommitExplains)
 //	    A pass in mode rewrite over the mappings of tier 1, which looks for keys without a row too, brings all of these to what their rows say.
 //	S3  No accepted event is lost: the last one of each key is done.
 //	S4  No token in a guard ever falls, in no life of Redis.
@@ -40,7 +41,7 @@
 //
 // # Failure
 //
-// Everything wrong is told to the test and counted. The folder of the run, with all ledgers and logs, stays if the run failed and [Options].Keep names a place.
+// Everything wrong is told to the test and counted. The ledgers and logs of the applications of a failed run are copied to [Options].Keep.
 //
 // # Not here
 //

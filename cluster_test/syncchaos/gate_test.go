@@ -85,7 +85,7 @@ func (silent) Log(...any)            {}
 func TestVerdict_OnlyAnUncalledLastCommitExplains(t *testing.T) {
 	t.Parallel()
 	all := mappings()
-	b := books{accepted: map[string]bool{"a-1.1": true}}
+	b := books{accepted: map[string]bool{"a-1.1": true, "a-1.3": true}, unknown: map[string]bool{"a-1.3": true}}
 	for name, tc := range map[string]struct {
 		tier                     int
 		last                     string
@@ -93,8 +93,10 @@ func TestVerdict_OnlyAnUncalledLastCommitExplains(t *testing.T) {
 	}{
 		"a call was accepted":            {1, "a-1.1", 1, 0, 1},
 		"none was":                       {1, "a-1.2", 0, 1, 0},
+		"one was, before the commit":     {1, "a-1.3", 0, 1, 0},
 		"nobody ever touched the key":    {1, "", 1, 0, 0},
 		"tier 2 needs no call":           {2, "a-1.2", 1, 0, 1},
+		"nor a commit that is known":     {2, "a-1.3", 1, 0, 1},
 		"tier 3 needs none":              {3, "a-1.2", 1, 0, 1},
 		"tier 4 needs none":              {4, "a-1.2", 1, 0, 1},
 		"a key of tier 4 out of nowhere": {4, "", 1, 0, 0},

@@ -125,13 +125,18 @@ type books struct {
 	tier       map[string]int // by serial
 	committed  map[string]bool
 	rolledBack map[string]bool
+	unknown    map[string]bool // ends that were not confirmed
 	accepted   map[string]bool
 	events     map[string]ledger.Event // the last accepted of each key, by its name
 	doomed     map[string]bool
 }
 
+// called tells whether the coordinator was told after the commit, as tier 1 asks for. A call that follows a commit whose end is not known may come before it: a server that
+// is shut down, or that lost the connection, may finish it later than the row is read.
+func (b books) called(serial string) bool { return b.accepted[serial] && !b.unknown[serial] }
+
 func (v *Verdict) read(paths []string) (books, error) {
-	b := books{tier: map[string]int{}, committed: map[string]bool{}, rolledBack: map[string]bool{}, accepted: map[string]bool{}, events: map[string]ledger.Event{}, doomed: map[string]bool{}}
+	b := books{tier: map[string]int{}, committed: map[string]bool{}, rolledBack: map[string]bool{}, unknown: map[string]bool{}, accepted: map[string]bool{}, events: map[string]ledger.Event{}, doomed: map[string]bool{}}
 	for _, path := range paths {
 		lines, err := ledger.Read(path)
 		if err != nil && lines == nil {
@@ -153,6 +158,7 @@ func (v *Verdict) read(paths []string) (books, error) {
 				b.rolledBack[l.Serial] = true
 			case ledger.Unknown:
 				v.Unknown++
+				b.unknown[l.Serial] = true
 			case ledger.Forgotten:
 				v.Forgotten++
 			case ledger.Kept:
@@ -229,7 +235,7 @@ func (v *Verdict) transactions(b books, happened map[string]bool) {
 			v.Untrue++
 			v.differences = append(v.differences, serial+" was said to be rolled back, and happened")
 		}
-		if tier == 1 && !b.accepted[serial] {
+		if tier == 1 && !b.called(serial) {
 			v.Uncalled++
 		}
 	}
@@ -255,7 +261,7 @@ func (v *Verdict) difference(b books, m mapping, d oracle.Difference, serial str
 	if d.Want == "" {
 		v.Keys++
 	}
-	called := serial != "" && (m.tier > 1 || b.accepted[serial])
+	called := serial != "" && (m.tier > 1 || b.called(serial))
 	switch {
 	case serial != "" && !called:
 		v.Explained++

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -78,5 +79,6 @@ func run(t *testing.T, seed uint64, duration time.Duration) syncchaos.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return syncchaos.Run(t, syncchaos.Options{Seed: seed, For: duration, Writer: self})
+	return syncchaos.Run(t, syncchaos.Options{Seed: seed, For: duration, Writer: self,
+		Keep: filepath.Join(os.TempDir(), "quiesce-syncchaos", fmt.Sprintf("%d-%d", seed, os.Getpid()))})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ func Run(t testing.TB, o Options) Report {
 	t.Logf("seed %d", o.Seed)
 	r := &run{t: t, o: o, rng: rand.New(rand.NewPCG(o.Seed, 0)), report: Report{Seed: o.Seed, Faults: map[string]int{}, Controls: map[string]int{}}}
 	r.world = newWorld(t)
+	t.Cleanup(r.keep)
 	r.startApps()
 	r.began = time.Now()
 	r.inflict()
@@ -74,6 +76,18 @@ func Run(t testing.TB, o Options) Report {
 	r.report.OK = len(r.wrong) == 0
 	t.Log(r.report.Line())
 	return r.report
+}
+
+// keep saves what a failed run has left.
+func (r *run) keep() {
+	if !r.t.Failed() || r.o.Keep == "" {
+		return
+	}
+	if err := os.CopyFS(r.o.Keep, os.DirFS(r.world.dir)); err != nil {
+		r.t.Logf("the ledgers could not be kept: %v", err)
+		return
+	}
+	r.t.Logf("ledgers and logs of the applications are in %s", r.o.Keep)
 }
 
 // judge compares everything once nothing is under way.
