@@ -62,6 +62,7 @@ func (t *Task) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	s := &supervisor{task: t, group: group, ended: make(chan uint64), active: map[uint64]context.CancelFunc{}, windows: windows{}}
 	group.Go(func() error { return s.run(ctx, wake) })
+	group.Go(func() error { return newScheduler(t).run(ctx) })
 	return group.Wait()
 }
 
