@@ -17,6 +17,7 @@ const (
 	ClassTargetFull        = "target_full"
 	ClassTargetDenied      = "target_denied"
 	ClassTargetUnconfirmed = "target_unconfirmed"
+	ClassTargetConfig      = "target_config"
 	ClassTargetUnexpected  = "target_unexpected"
 
 	ClassSourceDown       = "source_down"
@@ -72,6 +73,7 @@ var (
 		{rediscache.ErrOutOfMemory, fault{class: ClassTargetFull, detail: "the target is out of memory"}},
 		{rediscache.ErrDenied, fault{class: ClassTargetDenied, detail: "the target refuses this node's account"}},
 		{rediscache.ErrUnconfirmed, fault{class: ClassTargetUnconfirmed, detail: "too few of the target's servers confirmed the write"}},
+		{rediscache.ErrConfig, fault{class: ClassTargetConfig, detail: "the target cannot do what its configuration asks for"}},
 		{nil, fault{class: ClassTargetUnexpected, detail: "the target gave an answer that has no class", suspect: true}},
 	}
 	sourceFaults = []struct {

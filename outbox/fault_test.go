@@ -110,6 +110,34 @@ func TestOutage_ReadOnlySourceAppliesNothing(t *testing.T) {
 	outage(t, w, task, "source", []string{outbox.ClassSourceNotPrimary}, func() { w.exec(t, "SET GLOBAL read_only = 0") })
 }
 
+// What a node's configuration asks for, and its Redis can never do, is nobody's fault but the configuration's: it is said so, and the events wait until it is another one.
+func TestOutage_TargetThatCannotConfirmSaysSoAndSpendsNoAttempt(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	w.write(t, 1, "a")
+	target, err := rediscache.Open(rediscache.Config{Name: targetName, Addr: w.addr, Confirm: rediscache.Confirm{AOF: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAll(t, target.Close) })
+	w.places.Targets = map[string]outbox.Target{targetName: outbox.Redis(target)}
+	task := w.task(t)
+	resign := lead(t, task)
+	w.enqueue(t, row(1))
+	eventually(t, "the breaker is open", func() bool {
+		b := breaker(task, "target")
+		return b.State == "open" && b.LastClass == outbox.ClassTargetConfig
+	})
+	if e, ok := w.log.event(row(1)); !ok || e.Failure != outbox.ClassTargetConfig || e.Attempts != 0 || e.Detail == "" {
+		t.Errorf("event %+v (pending: %v), want it pending with class %s, its reason and no attempt spent", e, ok, outbox.ClassTargetConfig)
+	}
+	resign()
+	w.places.Targets = map[string]outbox.Target{targetName: outbox.Redis(w.target)}
+	lead(t, w.task(t))
+	w.drained(t)
+	w.agree(t, 1)
+}
+
 func TestOutage_OpenBreakerTouchesNoMoreThanProbes(t *testing.T) {
 	t.Parallel()
 	w := shared(t)
