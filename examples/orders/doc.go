@@ -10,13 +10,13 @@
 //
 //   - A request id is committed once, whatever is sent again: it is the primary key of the ledger, written in the order's transaction.
 //   - An update with an older lock's token changes nothing: the fence_token column only rises.
-//   - A commit whose event was not accepted stays in the set of dirty keys until it was, or until the process reports it as left over. Its
-//     key is removed from the cache meanwhile.
+//   - After each commit its key leaves the cache, in such a way that no delivery that read before brings it back. An event that was not accepted is kept and sent
+//     again until it is, or until the process reports it as left over (client.Sync).
 //
 // # Ownership
 //
-// The instance owns the pools: its drain ends what is open in them and closes them. main owns the goroutine that cleans dirty keys, which
-// ends after client.App.Run has returned.
+// The instance owns the pools: its drain ends what is open in them and closes them. It owns the Sync too, which is flushed by the drain. main owns the goroutine that
+// declares the mapping, which ends after client.App.Run has returned.
 //
 // # Time
 //
@@ -25,11 +25,12 @@
 // # Failure
 //
 // Without the coordinator orders are created and read, and cache keys removed; updates answer 503, for they need the lock. Without Redis
-// orders are read from the table. A process that is killed between commit and event leaves a stale key for reconciliation to find.
+// orders are read from the table. A process that is killed between commit and event leaves a stale key for reconciliation to find. Events that come before the coordinator
+// has ever heard of the mapping are refused: their keys are misses until the next change.
 //
 // # Limits
 //
-// dirtyMax commits may be without their event; beyond that writes are refused with 503.
+// waitingMax commits may be without their event; beyond that writes are refused with 503.
 //
 // # Not here
 //

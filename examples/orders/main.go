@@ -17,6 +17,7 @@ import (
 const (
 	requestTimeout  = 5 * time.Second
 	startTimeout    = 20 * time.Second
+	declareWithin   = 3 * time.Second
 	redisTimeout    = 500 * time.Millisecond
 	connectionsMax  = 20
 	exitUnavailable = 69 // sysexits: a service that this one needs is missing
@@ -51,26 +52,34 @@ func run(log *slog.Logger, getenv func(string) string) int {
 		log.Error("cannot start", "error", err)
 		return exitUsage
 	}
-	return serve(app, db, cache, cfg, log)
+	keys, err := redisquiesce.NewCache(cache)
+	if err != nil {
+		log.Error("cannot start", "error", err)
+		return exitUsage
+	}
+	s := &service{app: app, orders: table{db}, cache: cache, prefix: cfg.keyPrefix, sync: app.Sync(keys), log: log}
+	return s.serve(cfg)
 }
 
 // serve ends when everything it started has.
-func serve(app *client.App, db *client.DB, cache *redis.Client, cfg config, log *slog.Logger) int {
-	s := &service{app: app, orders: table{db}, cache: cache, prefix: cfg.keyPrefix, log: log}
-	s.dirty = newDirtyKeys(s.publish)
-	app.Flush("dirty keys", s.dirty.flush)
-	app.Counter("dirty_keys", s.dirty.count)
+func (s *service) serve(cfg config) int {
 	var background sync.WaitGroup
 	defer background.Wait()
-	background.Go(func() { s.declare(app.Context(), cfg) })
-	background.Go(func() { s.dirty.run(app.Context()) })
-	return app.Run(&http.Server{Addr: cfg.httpAddr, Handler: s.routes(), ReadHeaderTimeout: requestTimeout})
+	asked := make(chan struct{})
+	background.Go(func() { s.declare(s.app.Context(), cfg, sync.OnceFunc(func() { close(asked) })) })
+	<-asked
+	return s.app.Run(&http.Server{Addr: cfg.httpAddr, Handler: s.routes(), ReadHeaderTimeout: requestTimeout})
 }
 
-// declare tells the coordinator how a row becomes a key, and tries until it is heard: until then events are refused and their keys dirty.
-func (s *service) declare(ctx context.Context, cfg config) {
+// declare tells the coordinator how a row becomes a key, and tries until it is heard. The service waits for the first try only: it serves without the coordinator too, and
+// events wait until there is one. Those that it hears before it has ever heard of the mapping it refuses.
+func (s *service) declare(ctx context.Context, cfg config, asked func()) {
+	defer asked()
 	for ctx.Err() == nil {
-		_, err := s.app.Client().DeclareMapping(ctx, mappingName, cfg.mapping())
+		trying, cancel := context.WithTimeout(ctx, declareWithin)
+		_, err := s.app.Client().DeclareMapping(trying, mappingName, cfg.mapping())
+		cancel()
+		asked()
 		if err == nil {
 			return
 		}

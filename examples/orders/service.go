@@ -20,6 +20,7 @@ const (
 	readWithin   = time.Second // not client.ClassLocal's: an example runs on machines that do much else
 	lockWait     = 2 * time.Second
 	afterCommit  = 2 * time.Second // for what a commit obliges to, whatever becomes of the request
+	waitingMax   = 10_000          // commits whose events wait for the coordinator: beyond it writers are asked to stay away
 	bodyBytesMax = 16 << 10
 )
 
@@ -29,7 +30,7 @@ type service struct {
 	orders table
 	cache  *redis.Client
 	prefix string
-	dirty  *dirtyKeys
+	sync   *client.Sync
 	log    *slog.Logger
 }
 
@@ -150,39 +151,21 @@ func (s *service) read(c *gin.Context) {
 	c.JSON(http.StatusOK, o)
 }
 
-// changed does what every commit obliges to. The request may be over by now, its commit is not undone by that.
+// changed does what every commit obliges to: the key leaves the cache, and the coordinator hears of the row, now or later. The request may be over by now, its commit is not undone by that.
 func (s *service) changed(ctx context.Context, id int64) {
-	ctx = context.WithoutCancel(ctx)
-	asking, cancel := context.WithTimeout(ctx, afterCommit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterCommit)
 	defer cancel()
-	if _, err := s.app.Enqueue(asking, mappingName, id); err == nil {
-		return
+	_, err := s.sync.Enqueue(ctx, client.Change{Mapping: mappingName, PK: id, CacheKeys: []string{s.key(id)}})
+	if err != nil && !errors.Is(err, client.ErrKept) {
+		s.log.Warn("the coordinator will not hear of a change; a pass finds it", "id", id, "error", err)
 	}
-	s.dirty.add(id)
-	if err := s.cache.Del(ctx, s.key(id)).Err(); err != nil { // bounded by the timeouts of its connection
-		s.log.Warn("a dirty key was not removed", "id", id, "error", err)
-	}
-}
-
-// publish does the same for many commits at once, for those whose events were not accepted at first. The keys go again: since then an
-// event from before the commit may have brought back what the table held then.
-func (s *service) publish(ctx context.Context, ids []int64) error {
-	keys, pks := make([]string, len(ids)), make([]any, len(ids))
-	for i, id := range ids {
-		keys[i], pks[i] = s.key(id), id
-	}
-	if err := s.cache.Del(ctx, keys...).Err(); err != nil {
-		s.log.Warn("dirty keys were not removed", "count", len(keys), "error", err)
-	}
-	_, err := s.app.Enqueue(ctx, mappingName, pks...)
-	return err
 }
 
 func (s *service) key(id int64) string { return s.prefix + strconv.FormatInt(id, 10) }
 
 // accepts reads the body of a write, unless too many earlier ones wait for their events.
 func (s *service) accepts(c *gin.Context, body any) bool {
-	if s.dirty.full() {
+	if s.sync.Waiting() >= waitingMax {
 		c.Header("Retry-After", "1")
 		c.JSON(http.StatusServiceUnavailable, gin.H{"error": "too many changes wait for the coordinator"})
 		return false
