@@ -181,25 +181,34 @@ func (w *world) newSender(ctx context.Context, addr string) (*sender, error) {
 
 // enqueue sends the rows from first on in one call.
 func (s *sender) enqueue(mapping string, first, count int) error {
-	s.body = append(s.body[:0], `{"events":[`...)
-	for i := range count {
-		if i > 0 {
-			s.body = append(s.body, ',')
-		}
-		s.body = append(append(append(s.body, `{"mapping":"`...), mapping...), `","pk":["`...)
-		s.body = append(strconv.AppendInt(s.body, int64(first+i), 10), `"]}`...)
-	}
-	s.body = append(s.body, `]}`...)
+	s.body = appendEvents(s.body[:0], mapping, first, count)
 	s.seq++
-	status, answer, err := s.conn.Do(wire.Request{Method: http.MethodPost, Path: "/v1/outbox/events", Key: s.name + "/" + strconv.FormatUint(s.seq, 10), Acked: s.seq, Body: s.body})
+	status, answer, err := s.conn.Do(wire.Request{Method: http.MethodPost, Path: eventsPath, Key: s.name + "/" + strconv.FormatUint(s.seq, 10), Acked: s.seq, Body: s.body})
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("%w: %d: %s", errRefused, status, answer)
 	}
 	return err
 }
 
-// preload makes events of rows 1 to n pending, some at a time, over a few connections.
+const eventsPath = "/v1/outbox/events"
+
+// appendEvents writes a call with the rows from first on.
+func appendEvents(b []byte, mapping string, first, count int) []byte {
+	b = append(b, `{"events":[`...)
+	for i := range count {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, `{"mapping":"`...), mapping...), `","pk":["`...)
+		b = append(strconv.AppendInt(b, int64(first+i), 10), `"]}`...)
+	}
+	return append(b, `]}`...)
+}
+
+// preload makes events of rows 1 to n pending, some at a time, over a few connections. It measures nothing, so it survives a leader that is deposed on a busy machine.
 func (w *world) preload(ctx context.Context, name string, n, perCall, connections int) error {
+	ctx, cancel := context.WithTimeout(ctx, drainedMax)
+	defer cancel()
 	addr, err := w.leaderAddr(ctx)
 	if err != nil {
 		return err
@@ -209,17 +218,14 @@ func (w *world) preload(ctx context.Context, name string, n, perCall, connection
 	for range connections {
 		go func() { // ends with the rows; joined below
 			faults <- func() error {
-				s, err := w.newSender(ctx, addr)
-				if err != nil {
-					return err
-				}
-				defer func() { _ = s.conn.Close() }()
+				p := &wire.Patient{Addr: addr, Name: "bench-" + strconv.FormatUint(w.seq.Add(1), 10), Pause: pollEvery}
+				defer p.Close()
 				for ctx.Err() == nil {
 					first := int(next.Add(int64(perCall))) - perCall
 					if first >= n {
 						return nil
 					}
-					if err := s.enqueue(name, first+1, min(perCall, n-first)); err != nil {
+					if _, err := p.Post(ctx, eventsPath, appendEvents(nil, name, first+1, min(perCall, n-first))); err != nil {
 						return err
 					}
 				}
