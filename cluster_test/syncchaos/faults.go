@@ -26,6 +26,8 @@ const (
 	zombieMin   = 1500 * time.Millisecond
 	zombieMax   = 4500 * time.Millisecond // what stood still for so long, and goes on, still takes or writes what others have written again meanwhile
 	outageMin   = 3 * time.Second         // longer than an application tries to make a call
+	readFor     = 200 * time.Millisecond  // until a delivery has begun, for which MySQL does not answer
+	writeFor    = time.Second             // in which another leader writes something newer
 	noticeIn    = 60 * time.Second
 	loseMin     = 200 * time.Millisecond
 	loseMax     = 900 * time.Millisecond // everysec loses no more than a second
@@ -52,6 +54,7 @@ var faults = []fault{
 	{ofNodes, "node: kill -9", false, (*run).killNode},
 	{ofNodes, "node: SIGTERM", false, (*run).termNode},
 	{ofNodes, "node: SIGSTOP", false, (*run).stopNode},
+	{ofNodes, "node: leader stopped between reading and writing", false, (*run).stopReader},
 	{ofNodes, "nodes: SIGSTOP of two", false, (*run).stopTwo},
 	{ofApps, "application: kill -9", false, (*run).killApp},
 	{ofApps, "application: SIGTERM", false, (*run).termApp},
@@ -210,6 +213,19 @@ func (r *run) stopNode() string {
 		effect = r.succeeded(before, node)
 	}
 	return fmt.Sprintf("%s stood still for %s: %s", node.ID, d.Round(time.Millisecond), effect)
+}
+
+// stopReader stops the leader while it waits for rows that MySQL holds back, and lets it go on soon after another one leads: it then has old rows and may still write.
+func (r *run) stopReader() string {
+	leader, before := r.leader()
+	r.world.mysql.FreezeMySQL()
+	r.rest(readFor)
+	leader.Pause()
+	defer leader.Resume()
+	r.world.mysql.ThawMySQL()
+	effect := r.succeeded(before, leader)
+	r.rest(r.some(writeFor))
+	return effect
 }
 
 // stopTwo leaves nobody who could agree with anybody: no event is taken until they go on.
