@@ -38,13 +38,29 @@ func (v *passView) show(p api.Pass) error {
 	if v.screen != nil {
 		return v.screen.draw(passPicture(p))
 	}
-	line := passHead(p) + passSteps(p)
-	if line == v.last {
+	step := passStep(p)
+	if step == v.last {
 		return nil
 	}
-	v.last = line
-	return v.cli.showLine(nil, time.Now().Format(time.TimeOnly)+"  "+line)
+	v.last = step
+	return v.cli.showLine(nil, time.Now().Format(time.TimeOnly)+"  "+passHead(p)+passSteps(p))
 }
+
+// passStep is what a line is worth: not each figure that moves.
+func passStep(p api.Pass) string {
+	step := fmt.Sprintf("%s %s %d", p.State, p.Phase, int(p.Percent)/10)
+	if g := p.Progress; g != nil {
+		why, _, _ := strings.Cut(g.Throttled, " ")
+		step += " " + why
+		if g.Waiting != waitConfirming {
+			step += " " + g.Waiting
+		}
+	}
+	return step
+}
+
+// waitConfirming is what a pass says while differences have to grow old.
+const waitConfirming = "confirming"
 
 func (v *passView) say(text string) {
 	if v.screen != nil {
@@ -77,7 +93,7 @@ func standsStill(p api.Pass) string {
 		return ""
 	case p.Progress.Throttled != "":
 		return "throttled: " + p.Progress.Throttled
-	case p.Progress.Waiting == "confirming":
+	case p.Progress.Waiting == waitConfirming:
 		return fmt.Sprintf("waiting for %d differences to grow old enough", p.Progress.Open)
 	case p.Progress.Waiting != "":
 		return "waiting: " + p.Progress.Waiting
@@ -171,7 +187,11 @@ func writePass(w io.Writer, p api.Pass) {
 	if p.ID > 0 {
 		about.add("pass", number(p.ID))
 	}
-	about.add("mapping", fmt.Sprintf("%s, revision %d", p.Mapping, p.Revision))
+	if p.Revision > 0 {
+		about.add("mapping", fmt.Sprintf("%s, revision %d", p.Mapping, p.Revision))
+	} else {
+		about.add("mapping", p.Mapping)
+	}
 	about.add("mode", strings.ReplaceAll(p.Mode, "_", " "))
 	about.add("looks at", scopeOfPass(p))
 	state := p.State
@@ -210,7 +230,12 @@ func writePass(w io.Writer, p api.Pass) {
 }
 
 // percentText is a part of one in percent, with two digits that count.
-func percentText(x float64) string { return fmt.Sprintf("%.2g%%", 100*x) }
+func percentText(x float64) string {
+	if x >= 0.1 {
+		return fmt.Sprintf("%.0f%%", 100*x)
+	}
+	return fmt.Sprintf("%.2g%%", 100*x)
+}
 
 // writeFound shows at most so many differences, both sides below each other.
 func writeFound(w io.Writer, r passReport, most int) {
