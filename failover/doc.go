@@ -19,6 +19,9 @@
 //   - Where it is not known what was lost, everything is in doubt. (TestTarget_WhatNobodyRememberedIsInDoubt)
 //   - A server that only got or gave slots, or learned of other servers, has lost nothing. (TestJudge_MovedSlotsLoseNothing)
 //   - A doubt ends with the pass that this task started for it, and with no other.
+//   - What is only invalidated cannot be compared: its pass removes the keys of all rows. (TestDoubt_IsEndedByAPassThatFitsTheMapping)
+//   - Where the mapping owns its prefix, the pass looks for keys without a row too: an old dump brings back keys of rows that are gone. It is held for an approval if there are any, and until then
+//     the mapping stays in doubt. A pass that is held or paused is not followed by another one. (TestDoubt_IsEndedByAPassThatFitsTheMapping, TestDoubt_WaitsForAPassThatIsHeld)
 //
 // # Ownership
 //
@@ -38,6 +41,5 @@
 //
 // # Not here
 //
-// The pass (reconcile), the memory of what was written (outbox). A pass forward finds no key whose row is gone: such a key, brought back by an old dump, stays until it expires.
-// Mappings that only invalidate cannot be compared: their doubt stays until they are deleted.
+// The pass (reconcile), the memory of what was written (outbox). Where a mapping does not say that its prefix is its own, a key whose row is gone, brought back by an old dump, stays until it expires.
 package failover

@@ -291,22 +291,22 @@ type doubts struct {
 }
 
 func (d *doubts) look(ctx context.Context) {
-	var start []fsm.Doubt
+	var start []fsm.StartPass
 	d.task.Log.View(func(s *fsm.State) {
 		s.Doubts(func(x fsm.Doubt) bool {
 			m, _ := s.Mapping(x.Mapping)
 			p, there := s.Pass(x.Pass)
 			switch {
-			case !comparable(m) || there && p.State == fsm.PassRunning:
+			case there && underWay(p.State):
 			case time.Since(d.tried[x.Mapping]) >= d.task.config.PassRetry:
-				start = append(start, x)
+				start = append(start, fsm.StartPass{Mapping: x.Mapping, PassOptions: d.task.options(m)})
 			}
 			return true
 		})
 	})
 	for _, x := range start {
 		d.tried[x.Mapping] = time.Now()
-		results, err := d.task.propose(ctx, fsm.StartPass{Mapping: x.Mapping, PassOptions: fsm.PassOptions{Mode: fsm.PassRewrite, Cap: fsm.TokenMax, ConfirmMs: d.task.config.ConfirmMs}})
+		results, err := d.task.propose(ctx, x)
 		if err != nil {
 			continue // another pass is running, or the log does not answer: it is tried again
 		}
@@ -318,8 +318,22 @@ func (d *doubts) look(ctx context.Context) {
 	}
 }
 
-// comparable tells whether a pass can find what is wrong: what is only invalidated has no value that could be compared.
-func comparable(m fsm.Mapping) bool {
-	var spec struct{ Mode string }
-	return json.Unmarshal(m.Spec, &spec) == nil && spec.Mode != "invalidate"
+// underWay: a pass that is paused or held goes on when somebody lets it.
+func underWay(state fsm.PassState) bool {
+	return state == fsm.PassRunning || state == fsm.PassPaused || state == fsm.PassHeld
+}
+
+// options are those of the pass that ends a doubt about a mapping. Where it owns its prefix, keys whose row is gone are looked for as well: an old dump brings them back, and no pass over the table finds
+// them. What is only invalidated has no value that could be compared, so every key of it is removed.
+func (t *Task) options(m fsm.Mapping) fsm.PassOptions {
+	var spec struct {
+		Mode       string `json:"mode"`
+		OwnsPrefix bool   `json:"owns_prefix"`
+	}
+	_ = json.Unmarshal(m.Spec, &spec) // what cannot be read ends its pass with the reason
+	out := fsm.PassOptions{Mode: fsm.PassRewrite, Cap: fsm.TokenMax, ConfirmMs: t.config.ConfirmMs, Extras: spec.OwnsPrefix}
+	if spec.Mode == "invalidate" {
+		out.Mode = fsm.PassInvalidate
+	}
+	return out
 }
