@@ -74,6 +74,17 @@ func TestLimits_OfOneCommand(t *testing.T) {
 	mapping := PutMapping{Name: "m", Source: "s"}
 	instance := RegisterInstance{ID: "i", Session: "is", Service: "svc", Name: "a", TTLMs: 1000}
 	pass := StartPass{Mapping: "m", PassOptions: PassOptions{Mode: PassRewrite}}
+	keysPass := StartPass{Mapping: "m", PassOptions: PassOptions{Mode: PassRewrite, Extras: true}}
+	options := func(change func(*PassOptions)) StartPass {
+		c := pass
+		change(&c.PassOptions)
+		return c
+	}
+	planned := func(change func(*PutSchedule)) PutSchedule {
+		c := PutSchedule{Mapping: "m", PassOptions: pass.PassOptions, Cron: "@daily"}
+		change(&c)
+		return c
+	}
 	counters := func(n int) []Counter {
 		out := make([]Counter, n)
 		for i := range out {
@@ -168,6 +179,29 @@ func TestLimits_OfOneCommand(t *testing.T) {
 		{name: "cause of a doubt", at: ObserveStore{Kind: StoreTarget, Name: "t", Identity: "a", Cause: letters(ErrorBytesMax)},
 			beyond: ObserveStore{Kind: StoreTarget, Name: "t", Before: "a", Identity: "b", Cause: letters(ErrorBytesMax + 1)}},
 		{name: "repairs", before: []Command{mapping, pass}, at: CheckpointPass{ID: 2, Cursor: "1", Repairs: rows(RepairsBatchMax)}, beyond: CheckpointPass{ID: 2, From: "1", Cursor: "2", Repairs: rows(RepairsBatchMax + 1)}},
+		{name: "extra keys", before: []Command{mapping, keysPass, HoldPass{ID: 2, Hold: HoldExtras}, ApprovePass{ID: 2, Limit: RepairsBatchMax + 1}},
+			at:     CheckpointKeys{ID: 2, Scan: KeyCursor{Life: "a", Cursor: 1}, Extras: rows(RepairsBatchMax)},
+			beyond: CheckpointKeys{ID: 2, From: KeyCursor{Life: "a", Cursor: 1}, Scan: KeyCursor{Life: "a", Cursor: 2}, Extras: rows(RepairsBatchMax + 1)}},
+		{name: "approved removals", before: []Command{mapping, keysPass, HoldPass{ID: 2, Hold: HoldExtras}, ApprovePass{ID: 2, Limit: 3}},
+			at:     CheckpointKeys{ID: 2, Scan: KeyCursor{Life: "a", Cursor: 1}, Counts: KeyCounts{Removed: 3}, Extras: rows(3)},
+			beyond: CheckpointKeys{ID: 2, From: KeyCursor{Life: "a", Cursor: 1}, Scan: KeyCursor{Life: "a", Cursor: 2}, Counts: KeyCounts{Removed: 4}, Extras: rows(1)}},
+		{name: "life of a target", before: []Command{mapping, keysPass}, at: CheckpointKeys{ID: 2, Scan: KeyCursor{Life: letters(IDBytesMax)}},
+			beyond: CheckpointKeys{ID: 2, From: KeyCursor{Life: letters(IDBytesMax)}, Scan: KeyCursor{Life: letters(IDBytesMax + 1)}}},
+		{name: "approved repairs", before: []Command{mapping, PutMapping{Name: "n"}, pass, StartPass{Mapping: "n", PassOptions: pass.PassOptions}, HoldPass{ID: 3, Hold: HoldCap}, HoldPass{ID: 4, Hold: HoldCap}},
+			at: ApprovePass{ID: 3, Limit: TokenMax}, beyond: ApprovePass{ID: 4, Limit: TokenMax + 1}},
+		{name: "confirmation of a pass", before: []Command{mapping}, at: options(func(o *PassOptions) { o.ConfirmMs = WaitMaxMs }), beyond: options(func(o *PassOptions) { o.ConfirmMs = WaitMaxMs + 1 })},
+		{name: "cap", before: []Command{mapping}, at: options(func(o *PassOptions) { o.Cap = TokenMax }), beyond: options(func(o *PassOptions) { o.Cap = TokenMax + 1 })},
+		{name: "share of a cap", before: []Command{mapping}, at: options(func(o *PassOptions) { o.CapPercent = 100 }), beyond: options(func(o *PassOptions) { o.CapPercent = 101 })},
+		{name: "beginning of a range", before: []Command{mapping}, at: options(func(o *PassOptions) { o.From = letters(PKBytesMax) }), beyond: options(func(o *PassOptions) { o.From = letters(PKBytesMax + 1) })},
+		{name: "end of a range", before: []Command{mapping}, at: options(func(o *PassOptions) { o.To = letters(PKBytesMax) }), beyond: options(func(o *PassOptions) { o.To = letters(PKBytesMax + 1) })},
+		{name: "sample", before: []Command{mapping}, at: options(func(o *PassOptions) { o.SamplePPM = 1_000_000 }), beyond: options(func(o *PassOptions) { o.SamplePPM = 1_000_001 })},
+		{name: "rate", before: []Command{mapping}, at: options(func(o *PassOptions) { o.RateMax = TokenMax }), beyond: options(func(o *PassOptions) { o.RateMax = TokenMax + 1 })},
+		{name: "cron expression", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.Cron = letters(NameBytesMax) }), beyond: planned(func(c *PutSchedule) { c.Cron = letters(NameBytesMax + 1) })},
+		{name: "zone", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.Zone = letters(NameBytesMax) }), beyond: planned(func(c *PutSchedule) { c.Zone = letters(NameBytesMax + 1) })},
+		{name: "jitter", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.JitterMs = WaitMaxMs }), beyond: planned(func(c *PutSchedule) { c.JitterMs = WaitMaxMs + 1 })},
+		{name: "window", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.WindowFrom, c.WindowTo = "22:00", "05:00" }), beyond: planned(func(c *PutSchedule) { c.WindowFrom = "022:00" })},
+		{name: "end of a window", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.WindowTo = "05:00" }), beyond: planned(func(c *PutSchedule) { c.WindowTo = "005:00" })},
+		{name: "wall clock", before: []Command{mapping}, at: planned(func(c *PutSchedule) { c.WallMs = TokenMax }), beyond: planned(func(c *PutSchedule) { c.WallMs = TokenMax + 1 })},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

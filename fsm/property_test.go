@@ -90,7 +90,7 @@ func (st *story) command() Command {
 		return EnqueueEvents{Events: []RowRef{st.rowRef(), st.rowRef()}}
 	case 19:
 		return st.settlement()
-	case 20:
+	case 20, 21:
 		return st.passCommand()
 	case 27, 28:
 		return st.preparedCommand()
@@ -288,16 +288,46 @@ func (st *story) settlement() Command {
 	return BuryEvents{Events: []Failure{{Event: a, Class: "x"}}}
 }
 
+// passCommand is what an operator, a schedule or the leader says of passes.
 func (st *story) passCommand() Command {
 	var last Pass
-	st.s.Passes(0, func(p Pass) bool { last = p; return true })
-	switch st.r.IntN(4) {
+	st.s.Passes(0, func(p Pass) bool { last = p; return st.r.IntN(4) > 0 })
+	mapping := st.name("m", 2)
+	options := PassOptions{Mode: []PassMode{PassDryRun, PassInvalidate, PassRewrite}[st.r.IntN(3)], Cap: uint64(st.r.IntN(3)), CapPercent: uint64(st.r.IntN(2)), Extras: st.r.IntN(2) == 0,
+		SamplePPM: uint64(st.r.IntN(2)) * 1000}
+	planned, _ := st.s.Schedule(mapping)
+	extra := []RowRef{{Mapping: last.Mapping, PK: st.name("pk", 5)}}
+	switch st.r.IntN(15) {
 	case 0:
-		return FinishPass{ID: last.ID}
+		return FinishPass{ID: last.ID, Reason: []string{"", "failed"}[st.r.IntN(2)]}
 	case 1:
-		return CheckpointPass{ID: last.ID, From: last.Cursor, Cursor: st.name("pk", 9), Repairs: []RowRef{{Mapping: last.Mapping, PK: "pk1"}}}
+		return CheckpointPass{ID: last.ID, From: last.Cursor, Cursor: st.name("pk", 9), Repairs: []RowRef{{Mapping: last.Mapping, PK: "pk1"}}, Filled: uint64(st.r.IntN(2))}
+	case 2, 3:
+		counts := last.Keys
+		counts.Extra++
+		counts.Removed = min(counts.Removed+1, last.Removals)
+		return CheckpointKeys{ID: last.ID, From: last.Scan, Scan: KeyCursor{Life: st.name("life", 2), Cursor: uint64(st.r.IntN(9))}, Counts: counts, Extras: extra[:min(1, last.Removals)]}
+	case 4:
+		return HoldPass{ID: last.ID, Hold: []PassHold{HoldCap, HoldExtras}[st.r.IntN(2)], Reason: "story"}
+	case 5, 6:
+		return ApprovePass{ID: last.ID, Limit: uint64(st.r.IntN(3))}
+	case 7:
+		return PausePass{ID: last.ID}
+	case 8:
+		return ResumePass{ID: last.ID}
+	case 9:
+		return CancelPass{ID: last.ID}
+	case 10:
+		return PutSchedule{Mapping: mapping, PassOptions: options, Cron: st.name("cron", 2), IfVersion: planned.Version * uint64(st.r.IntN(2)), WallMs: uint64(st.r.IntN(500))}
+	case 11, 12:
+		return StartPass{Mapping: mapping, Slot: planned.LastSlot + uint64(st.r.IntN(100))}
+	case 13:
+		if st.r.IntN(4) == 0 {
+			return DeleteSchedule{Mapping: mapping}
+		}
+		return EnqueueEvents{Events: []RowRef{st.rowRef()}, Drop: true}
 	}
-	return StartPass{Mapping: st.name("m", 2), PassOptions: PassOptions{Mode: PassRewrite, Cap: 10}}
+	return StartPass{Mapping: mapping, PassOptions: options}
 }
 
 type logged struct {
