@@ -96,11 +96,13 @@ func (p *pass) judgeChunk(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// judgment is what became of one row of a batch: a final look, hot, or an open suspect.
+// judgment is what became of one row of a batch: a final look, hot, an open suspect, or what is to be filled.
 type judgment struct {
 	look    look
 	hot     bool
+	fill    bool
 	suspect *suspect
+	actual  []mapping.Actual // of its keys; only of a suspect
 }
 
 func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
@@ -126,12 +128,12 @@ func (p *pass) judgeBatch(ctx context.Context, rows []mapping.Row) error {
 		if j.look, err = examine(p.examiner, row, keys[:n], actuals[:n]); err != nil {
 			return err
 		}
-		keys, actuals = keys[n:], actuals[n:]
 		if !j.look.matches() {
 			ref := fsm.RowRef{Mapping: p.logged.Mapping, PK: mapping.EncodeKey(row.Key)}
-			j.suspect = &suspect{key: row.Key, ref: ref}
+			j.suspect, j.actual = &suspect{key: row.Key, ref: ref}, actuals[:n]
 			suspects = append(suspects, j)
 		}
+		keys, actuals = keys[n:], actuals[n:]
 	}
 	if err := p.investigate(ctx, suspects); err != nil {
 		return err
@@ -151,7 +153,9 @@ func (p *pass) investigate(ctx context.Context, suspects []*judgment) error {
 	})
 	left := make([]*judgment, 0, len(suspects))
 	for _, j := range suspects {
-		if !j.hot {
+		// What is absent is filled at the first look: the event reads the row anew and overwrites nothing, so it does no harm where a change is on its way.
+		j.fill = !j.hot && p.logged.Fill && j.look.verdict == mapping.Missing
+		if !j.hot && !j.fill {
 			left = append(left, j)
 		}
 	}
@@ -208,6 +212,11 @@ func (p *pass) file(rows []mapping.Row, judgments []judgment) {
 			run.countHot()
 		case j.suspect == nil:
 			run.count(j.look)
+		case j.fill:
+			run.count(j.look)
+			p.window.add(&stretch{cursor: mapping.EncodeKey(rows[i].PK), tally: run, found: &j.suspect.ref, repair: repairFill,
+				example: p.example(j.suspect, sandwich{row: &rows[i], actual: j.actual, look: j.look})})
+			run, plain = tally{}, 0
 		default:
 			p.window.add(&stretch{cursor: mapping.EncodeKey(rows[i].PK), tally: run, open: j.suspect})
 			run, plain = tally{}, 0

@@ -89,7 +89,7 @@ func (w *window) add(s *stretch) {
 	if n := len(w.stretches); n > 0 {
 		if last := w.stretches[n-1]; last.open == nil && last.found == nil {
 			last.tally.merge(s.tally)
-			last.cursor, last.open = s.cursor, s.open
+			last.cursor, last.open, last.found, last.repair, last.example = s.cursor, s.open, s.found, s.repair, s.example
 			return
 		}
 	}

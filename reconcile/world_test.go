@@ -204,6 +204,9 @@ func (w *world) deliver(ctx context.Context) error {
 	settle := fsm.SettleEvents{}
 	for i, e := range events {
 		writes, err := w.mapping.AppendWrites(nil, pks[i], rows[e.PK], e.Token)
+		if e.Drop {
+			writes, err = w.removals(pks[i]), nil
+		}
 		if err != nil {
 			return err
 		}
@@ -223,6 +226,14 @@ func (w *world) deliver(ctx context.Context) error {
 		w.memory.release(s.Row, results[0].Index)
 	}
 	return nil
+}
+
+// removals is what an event that drops its keys becomes.
+func (w *world) removals(tuple []string) (writes []mapping.Write) {
+	for _, key := range w.mapping.Keys(tuple) {
+		writes = append(writes, mapping.Write{Key: key, Guard: w.mapping.Guard(key), Op: mapping.OpDel})
+	}
+	return writes
 }
 
 func (w *world) deliverAll() {
@@ -282,6 +293,19 @@ func (w *world) lead(task *Task) (resign func()) {
 func (w *world) start(mode fsm.PassMode, limit, confirmMs uint64) uint64 {
 	w.t.Helper()
 	return w.log.must(w.t, fsm.StartPass{Mapping: "orders", PassOptions: fsm.PassOptions{Mode: mode, Cap: limit, ConfirmMs: confirmMs}}).Pass.ID
+}
+
+// begin starts a pass with any options.
+func (w *world) begin(options fsm.PassOptions) uint64 {
+	w.t.Helper()
+	return w.log.must(w.t, fsm.StartPass{Mapping: "orders", PassOptions: options}).Pass.ID
+}
+
+// perform runs one pass with any options until it is over, or held.
+func (w *world) perform(options fsm.PassOptions) fsm.Pass {
+	w.t.Helper()
+	defer w.lead(w.task(nil))()
+	return w.ended(w.begin(options))
 }
 
 // until waits for the pass to satisfy a condition.
