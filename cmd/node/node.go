@@ -112,11 +112,12 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
-	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts, failovers}
+	judged := newTargetChecks(n.places.checkedTargets(), log, n.log)
+	n.tasks = []replica.Task{delivery, passes, ending, relays, alerts, failovers, judged}
 	n.edge, err = httpapi.New(httpapi.Config{
 		Node: n.cfg.NodeID, Version: version(), Replica: httpapi.Over(n.replica), Backups: httpapi.OverBackups(n.replica), Mappings: edgeMappings,
 		Stores: n.places, Outbox: outboxView{delivery}, Transactions: transactionsView{ending}, Relays: relaysView{relays}, Passes: passesView{passes},
-		Collectors: []prometheus.Collector{transactionsCollector{ending}, relayCollector{relays}}, Log: n.log,
+		Collectors: []prometheus.Collector{transactionsCollector{ending}, relayCollector{relays}, judged}, Log: n.log,
 	})
 	return err
 }

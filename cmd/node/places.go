@@ -155,12 +155,17 @@ func (p *places) Target(ctx context.Context, name string) (api.Place, bool) {
 	if err != nil {
 		return api.Place{Detail: publicReason(err)}, true
 	}
-	return api.Place{Reachable: true, Role: id.Role, Flavour: "redis " + id.Version}, true
+	place := api.Place{Reachable: true, Role: id.Role, Flavour: "redis " + id.Version}
+	if err := t.Check(ctx); err != nil {
+		place.Detail = publicReason(err)
+	}
+	return place, true
 }
 
 // publicReason tells a class of failure and never a driver's text, which may hold addresses and accounts.
 func publicReason(err error) string {
-	for _, class := range []error{mysql.ErrUnreachable, mysql.ErrDenied, mysql.ErrNotPrimary, rediscache.ErrUnreachable, rediscache.ErrDenied, rediscache.ErrNotPrimary} {
+	for _, class := range []error{mysql.ErrUnreachable, mysql.ErrDenied, mysql.ErrNotPrimary, rediscache.ErrUnreachable, rediscache.ErrDenied, rediscache.ErrNotPrimary,
+		rediscache.ErrConfig} {
 		if errors.Is(err, class) {
 			return class.Error()
 		}
