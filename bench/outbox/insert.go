@@ -103,15 +103,15 @@ func (b *bench) allDelivered(ctx context.Context, w *world, table string, rows i
 	ctx, cancel := context.WithTimeout(ctx, drainedMax)
 	defer cancel()
 	for {
-		keys, err := w.cache.DBSize(ctx).Result()
+		there, err := w.cached(ctx, table, rows)
 		if err != nil {
 			return err
 		}
-		if keys >= int64(2*rows) { // each with its guard; neither has gone yet
+		if there == rows {
 			break
 		}
 		if over := wait(ctx, pollEvery); over != nil {
-			return fmt.Errorf("%w: %d keys for %d rows of %s: %w", errInvisible, keys, rows, table, over)
+			return fmt.Errorf("%w: %d keys for %d rows of %s: %w", errInvisible, there, rows, table, over)
 		}
 	}
 	b.figures["insert_recovery_s"] = time.Since(began).Seconds()
