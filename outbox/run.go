@@ -114,6 +114,9 @@ func (r *run) start(ctx context.Context, deliveries *errgroup.Group, due dueRows
 	r.last = due.lane.rule.name
 	r.ledger.claim(due.events)
 	r.task.claimed(r.last, len(due.events))
+	if r.task.tap != nil {
+		r.task.tap(due.events)
+	}
 	d := delivery{run: r, report: &report{lane: due.lane, source: source, target: target, rule: due.lane.rule, events: due.events}}
 	deliveries.Go(func() error {
 		d.deliver(ctx)

@@ -16,6 +16,7 @@ type Task struct {
 	sites  Places
 	logger *slog.Logger
 	jitter jitter
+	tap    func([]fsm.Event) // told of events whose delivery begins; nil: nobody
 
 	mu      sync.Mutex
 	tallies map[string]*tally // by mapping, over all runs of this process
@@ -29,6 +30,9 @@ func New(cfg Config, log Log, places Places, logger *slog.Logger) (*Task, error)
 	}
 	return &Task{cfg: cfg, log: log, sites: places, logger: logger, jitter: rand.Uint64N, tallies: map[string]*tally{}}, nil
 }
+
+// Tap has f told of the events whose delivery begins. It is called before Run; f is quick, and keeps nothing of the slice.
+func (t *Task) Tap(f func([]fsm.Event)) { t.tap = f }
 
 // Name is the task's name in logs.
 func (t *Task) Name() string { return "outbox" }

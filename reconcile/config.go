@@ -37,6 +37,7 @@ type Config struct {
 	BacklogMax        int           // pending events of all mappings beyond which they do
 	KeysPerSecond     int           // that all passes of the leader read together; 0: as many as the load allows
 	ThrottleEvery     time.Duration // the load is looked at this often
+	SamplesPerSecond  int           // events whose key is looked at later, for the share of keys in agreement; 0: none
 	RelayWait         time.Duration // a row that differs is hot when the relay of its outbox table needs longer to say that it has nothing about it
 	RetryMin          time.Duration // first wait after a failure; it doubles
 	RetryMax          time.Duration
@@ -55,6 +56,7 @@ func Default() Config {
 		TargetLatencyMax:  20 * time.Millisecond,
 		BacklogMax:        50_000,
 		ThrottleEvery:     500 * time.Millisecond,
+		SamplesPerSecond:  20,
 		RelayWait:         5 * time.Second,
 		RetryMin:          100 * time.Millisecond,
 		RetryMax:          10 * time.Second,
@@ -78,6 +80,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: %d threads running, %v of latency and %d events of backlog, all must be positive", ErrConfig, c.ThreadsRunningMax, c.TargetLatencyMax, c.BacklogMax)
 	case c.KeysPerSecond < 0 || c.KeysPerSecond > perSecondMax:
 		return fmt.Errorf("%w: %d keys a second, 0 (no limit) to %d allowed", ErrConfig, c.KeysPerSecond, perSecondMax)
+	case c.SamplesPerSecond < 0 || c.SamplesPerSecond > samplesMax:
+		return fmt.Errorf("%w: %d samples a second, 0 to %d allowed", ErrConfig, c.SamplesPerSecond, samplesMax)
 	case c.ThrottleEvery <= 0:
 		return fmt.Errorf("%w: the load is looked at every %v, it must be positive", ErrConfig, c.ThrottleEvery)
 	case c.RelayWait <= 0:

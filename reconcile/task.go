@@ -30,7 +30,8 @@ type Task struct {
 	config Config
 	Parts
 
-	shared *rate.Limiter // of the keys that all passes read; nil: no limit
+	shared    *rate.Limiter // of the keys that all passes read; nil: no limit
+	agreement *agreement
 
 	mu       sync.Mutex
 	under    map[uint64]*progress // passes under way
@@ -48,7 +49,7 @@ func New(config Config, parts Parts) (*Task, error) {
 	if parts.Clock == nil {
 		parts.Clock = time.Now
 	}
-	return &Task{config: config, Parts: parts, shared: newLimiter(uint64(config.KeysPerSecond)), under: map[uint64]*progress{}}, nil
+	return &Task{config: config, Parts: parts, shared: newLimiter(uint64(config.KeysPerSecond)), under: map[uint64]*progress{}, agreement: newAgreement(config.SamplesPerSecond)}, nil
 }
 
 // Name is the task's name in logs.
@@ -63,6 +64,7 @@ func (t *Task) Run(ctx context.Context) error {
 	s := &supervisor{task: t, group: group, ended: make(chan uint64), active: map[uint64]context.CancelFunc{}, windows: windows{}}
 	group.Go(func() error { return s.run(ctx, wake) })
 	group.Go(func() error { return newScheduler(t).run(ctx) })
+	group.Go(func() error { return t.watchAgreement(ctx, time.Second) })
 	return group.Wait()
 }
 

@@ -120,7 +120,7 @@ func (w *world) fillTable(ctx context.Context, n int) error {
 
 // spec maps the table to keys of its own name, for ever.
 func spec(name string, encoding mapping.Encoding) mapping.Spec {
-	s := mapping.Spec{Source: sourceName, Target: targetName, Table: "items", Mode: mapping.WriteThrough, PrimaryKey: []string{"id"}, Encoding: encoding, Key: name + ":{id}", OwnsPrefix: true}
+	s := mapping.Spec{Source: sourceName, Target: targetName, Table: "items", Mode: mapping.WriteThrough, PrimaryKey: []string{"id"}, Encoding: encoding, Key: name + ":{id}", OwnsPrefix: true, OnWrongType: mapping.WrongTypeReplace}
 	for _, column := range columns {
 		s.Columns = append(s.Columns, mapping.ColumnSpec{Name: column})
 	}

@@ -123,6 +123,7 @@ type ReconcileConfig struct {
 	TargetLatencyMax  time.Duration `yaml:"target_latency_max"`  // of a round trip to Redis; beyond, passes stand still
 	BacklogMax        int           `yaml:"backlog_max"`         // pending events; beyond, passes stand still
 	KeysPerSecond     int           `yaml:"keys_per_second"`     // that all passes read together
+	SamplesPerSecond  *int          `yaml:"samples_per_second"`  // events whose keys are looked at later, see reconcile.Agreement
 }
 
 func (c *Config) reconcile() reconcile.Config {
@@ -132,6 +133,9 @@ func (c *Config) reconcile() reconcile.Config {
 	r.TargetLatencyMax = cmp.Or(given.TargetLatencyMax, r.TargetLatencyMax)
 	r.BacklogMax = cmp.Or(given.BacklogMax, r.BacklogMax)
 	r.KeysPerSecond = cmp.Or(given.KeysPerSecond, r.KeysPerSecond)
+	if given.SamplesPerSecond != nil {
+		r.SamplesPerSecond = *given.SamplesPerSecond
+	}
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/quiescehq/quiesce/api"
@@ -33,9 +34,10 @@ func look(ctx context.Context, rule *mapping.Mapping, source *mysql.Source, targ
 	}
 	out := api.KeyCheck{Row: shownRow(rule, row), Keys: make([]api.CachedKey, len(keys))}
 	wanted, unfit := rule.AppendWrites(nil, tuple, row, 0)
+	masked := slices.ContainsFunc(rule.Spec().Columns, func(c mapping.ColumnSpec) bool { return c.Mask })
 	for i, key := range keys {
 		shown := &out.Keys[i]
-		*shown = api.CachedKey{Key: key, Type: held[i].Type, TTLMs: held[i].TTLMillis, Have: shownValue(held[i].Value, held[i].Fields), Guard: shownGuard(rule.Guard(key), guards[i])}
+		*shown = api.CachedKey{Key: key, Type: held[i].Type, TTLMs: held[i].TTLMillis, Have: shownActual(rule, masked, held[i]), Guard: shownGuard(rule.Guard(key), guards[i])}
 		if unfit != nil { // a row without a rendering must have no key
 			shown.Verdict = mapping.Equal.String()
 			if held[i].Type != mapping.TypeNone {
@@ -49,7 +51,7 @@ func look(ctx context.Context, rule *mapping.Mapping, source *mysql.Source, targ
 		}
 		shown.Verdict = verdict.String()
 		if w := wanted[i]; w.Op != mapping.OpDel && w.Op != mapping.OpDelFields {
-			shown.Want = shownValue(w.Value, w.Fields)
+			shown.Want = shownWrite(rule, masked, row, w)
 		}
 	}
 	return out, nil
@@ -90,6 +92,9 @@ func shownRow(rule *mapping.Mapping, row *mapping.Row) *api.KeyRow {
 			continue
 		}
 		text := clip(cellText(c, row.Values[i]))
+		if rule.Spec().Columns[i].Mask {
+			text = maskedText
+		}
 		out.Values[c.Name] = &text
 	}
 	return out
@@ -101,6 +106,24 @@ func cellText(c mapping.Column, cell mapping.Cell) string {
 		return hex.EncodeToString(cell.Bytes[:min(len(cell.Bytes), shownBytesMax)])
 	}
 	return string(cell.Bytes)
+}
+
+// maskedText stands for a value that its mapping says is not to be shown.
+const maskedText = "***"
+
+// shownActual and shownWrite leave what is masked to the mapping, whose form is that of the differences of a pass.
+func shownActual(rule *mapping.Mapping, masked bool, held mapping.Actual) string {
+	if masked {
+		return rule.ShowActual(held, shownBytesMax)
+	}
+	return shownValue(held.Value, held.Fields)
+}
+
+func shownWrite(rule *mapping.Mapping, masked bool, row *mapping.Row, w mapping.Write) string {
+	if masked {
+		return rule.ShowRow(row, shownBytesMax)
+	}
+	return shownValue(w.Value, w.Fields)
 }
 
 // shownValue shows a string as it is and a hash as an object of its fields.

@@ -103,6 +103,7 @@ func (n *node) openTasks() error {
 	if err != nil {
 		return err
 	}
+	delivery.Tap(passes.Offer)
 	alerts, err := alert.New(n.cfg.alerts(), log, n.cfg.NodeID, n.log)
 	if err != nil {
 		return err

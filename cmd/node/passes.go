@@ -65,5 +65,8 @@ func (v passesView) Progress() []httpapi.PassProgress {
 // Agreement implements httpapi.Passes.
 func (v passesView) Agreement() []httpapi.Agreement {
 	var out []httpapi.Agreement
+	for _, a := range v.task.Agreement() {
+		out = append(out, httpapi.Agreement(a))
+	}
 	return out
 }
