@@ -137,7 +137,7 @@ func (s *State) fire(t timer) {
 // index is an ordered set of pairs (group, member), derived from rows.
 type index struct {
 	tree   *btree.BTreeG[pair]
-	counts map[string]int // by group
+	counts map[string]int  // by group
 	hint   *btree.PathHint // changes come in runs of neighbours; it speeds up the search and decides nothing
 }
 
