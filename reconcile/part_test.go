@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -243,5 +245,23 @@ func TestTask_HoldIsNotRepeatedAfterAnApproval(t *testing.T) {
 	})
 	if p.State != fsm.PassDone || p.Counts.Repaired != planted {
 		t.Errorf("%s %q after %d holds: %+v", p.State, p.Reason, holds, p.Counts)
+	}
+}
+
+// The same between the two moments at which the supervisor looks: whoever proposes the hold again finds that the cap is another one.
+func TestHold_FindsThatItWasApproved(t *testing.T) {
+	t.Parallel()
+	log := newTestLog()
+	log.must(t, fsm.PutMapping{Name: "t", Spec: []byte("{}")})
+	id := log.must(t, fsm.StartPass{Mapping: "t", PassOptions: fsm.PassOptions{Mode: fsm.PassRewrite, Cap: 5}}).Pass.ID
+	p := &pass{config: Default(), log: log, logged: log.pass(id), progress: &progress{}, logger: slog.New(slog.DiscardHandler)}
+	log.must(t, fsm.HoldPass{ID: id, Hold: fsm.HoldCap, Reason: "its answer is lost"})
+	log.must(t, fsm.ApprovePass{ID: id, Limit: 50})
+	if err := p.hold(t.Context(), fsm.HoldCap, "again"); !errors.Is(err, errMoved) || log.pass(id).State != fsm.PassRunning {
+		t.Errorf("%v, and the pass is %s", err, log.pass(id).State)
+	}
+	p.logged = log.pass(id)
+	if err := p.hold(t.Context(), fsm.HoldCap, "at the new cap"); !errors.Is(err, errHeld) || log.pass(id).State != fsm.PassHeld {
+		t.Errorf("%v, and the pass is %s", err, log.pass(id).State)
 	}
 }
