@@ -9,7 +9,7 @@ DURATION ?=
 SEED ?=
 ROUNDS ?= 20
 
-.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown bench-outbox chaos-locks chaos-sync failovers rolling
+.PHONY: help check test race fuzz cluster demo bench-locks bench-shutdown bench-outbox bench-reconcile chaos-locks chaos-sync failovers rolling
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ bench-shutdown: ## gaps when leaders go, grants, keepalives, bulk removal, in ab
 
 bench-outbox: ## events accepted and delivered beside the bare parts, lag, a million pending, in about seven minutes; BENCH=-short for half a minute
 	@cd bench && $(GO) build -o ../bin/bench-outbox ./outbox && exec ../bin/bench-outbox $(BENCH)
+
+bench-reconcile: ## passes beside a loop that only reads, planted differences, memory up to ten million rows, in about fifteen minutes; BENCH=-short for a minute
+	@cd bench && $(GO) build -o ../bin/bench-reconcile ./reconcile && exec ../bin/bench-reconcile $(BENCH)
 
 chaos-locks: ## locks while nodes die, stop and cannot hear each other, judged for DURATION (default 5m) by SEED (default: any)
 	@$(GO) test -c -o bin/chaos ./cluster_test/chaos && QUIESCE_CHAOS_DURATION=$(or $(DURATION),5m) QUIESCE_CHAOS_SEED=$(SEED) exec bin/chaos -test.v -test.timeout=0 -test.run=LongRun

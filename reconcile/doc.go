@@ -20,7 +20,7 @@
 //	P3 Equal sums mean no stale, missing or wrongly typed row among those with a verdict, and the other way round.
 //	   (TestTask_FindsEveryClassAndInventsNone)
 //	P4 No more events are enqueued by a pass than its allowance, besides fills: at the first difference beyond, it is held until somebody approves. A pass that is approved, paused, resumed or taken
-//	   over enqueues no event twice. (TestTask_IsHeldAtTheCap, TestTask_HeldPassGoesOnWhenApproved, TestTask_HoldIsNotRepeatedAfterAnApproval, TestTask_PauseInMidTableKeepsCountsExactForTheNextLeader)
+//	   over enqueues no event twice. (TestTask_IsHeldAtTheCap, TestTask_HeldPassGoesOnWhenApproved, TestTask_HoldIsNotRepeatedAfterAnApproval, TestHold_FindsThatItWasApproved, TestTask_PauseInMidTableKeepsCountsExactForTheNextLeader)
 //	P5 No value of a masked column is in a sample. (TestTask_MaskedValuesAreInNoSample)
 //	P6 What delivery writes of any value compares equal, and the smallest change of it does not. (TestTask_FindsTheSmallestChangeOfEveryType)
 //
@@ -48,6 +48,25 @@
 //   - A mapping that only invalidates has nothing to compare going forward from its rows, for any value of a present row is right. Its passes fail and say so, or go on to the keys without a row. Only in mode
 //     invalidate each key that is there counts as stale, is shown as unverified, and is removed: nobody can vouch for it. (TestTask_InvalidateRemovesAllKeysThatNobodyCanVouchFor)
 //
+// # Keys without a row
+//
+// A pass with extras goes over the target's keys after the rows. A key below the mapping's prefix that parses, and renders back to the very same bytes, is asked for its row; one that has none is put to the
+// same questions as a difference of a row, and again ConfirmMs later, when row and key are read once more. Everything else below the prefix is foreign, and left alone
+// (TestKeys_FindsEveryKeyWithoutARowAndTouchesNoOther, TestKeys_WhatMovesIsNotExtra). Removing them needs an approval, after which the phase begins anew and asks again about each key; no more are removed than were
+// approved (TestKeys_RemovesAsManyAsWereApproved). The cursor holds for one life of the target: in another the phase begins anew (TestKeys_TargetThatIsAnotherOneInMidPass). A key that a scan gives twice counts
+// once, but not over a change of the leader, nor beyond 2^20 suspects (TestKeys_KeyThatIsGivenTwiceCountsOnce).
+//
+// # Schedules
+//
+// The leader works out the slots of each schedule (package schedule) and asks the state to begin a pass for a slot, which does so once, whoever asks how often. Of several slots that nobody took, the newest
+// within an hour counts. (TestTask_RunsAPassAtItsTime)
+//
+// # Agreement
+//
+// Of the events whose delivery begins a sample is kept, and the key of each is looked at 10 s, 1 min and 5 min after it was accepted, with the same questions: [Task.Agreement]. What is delivered for the
+// first time after a window has missed it. A row that has changed again says nothing about the older event and is left out, and so is what cannot be read. (TestAgreement_LateAndNever,
+// TestAgreement_DeliveryThatBeginsLateHasMissedItsWindows, TestAgreement_NewerEventLeavesTheOlderOneOut) The counts are in the leader's memory. Changes that nobody announced are not in them: passes find those.
+//
 // # How a difference is established
 //
 // A mismatch in a chunk is only a suspicion: row and key were read at different times. A suspect without a pending event is read again as a
@@ -67,7 +86,7 @@
 //
 // # Ownership
 //
-// Run owns one goroutine that starts and ends passes, and one for each pass, and a pass two more: scan reads ahead, judge owns the window and the checkpoints. All are joined before Run returns.
+// Run owns one goroutine that starts and ends passes, one for the schedules, one for the agreement, and one for each pass, and a pass two more: scan reads ahead, judge owns the window and the checkpoints. All are joined before Run returns.
 // The window lives in memory only: a new leader finds the same differences again from the last checkpoint.
 //
 // # Time
