@@ -212,6 +212,14 @@ func TestTask_ExtraKeysAreADivergenceAndAHeldPassAsks(t *testing.T) {
 	if n := r.await(t, 3); n.Kind != Divergence || n.State != Firing || n.Count != 1 || n.Classes["extra"] != 1 {
 		t.Errorf("%+v", n)
 	}
+
+	// What a backfill wrote was not promised to be there.
+	fill := m.do(t, fsm.StartPass{Mapping: "orders", PassOptions: fsm.PassOptions{Mode: fsm.PassRewrite, Fill: true}}).Pass.ID
+	m.do(t, fsm.CheckpointPass{ID: fill, Cursor: "x", Counts: fsm.PassCounts{Rows: 9, Missing: 9, Repaired: 9}, Filled: 9})
+	m.do(t, fsm.FinishPass{ID: fill})
+	if n := r.await(t, 4); n.Kind != Divergence || n.State != Resolved {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestTask_HooksHearWhatTheyAskedFor(t *testing.T) {

@@ -63,13 +63,13 @@ func conditions(s *fsm.State, lag time.Duration) map[subject]Notice {
 		return true
 	})
 	for mapping, p := range lastPasses(s) {
-		if n := p.Counts.Differences() + p.Keys.Extra; n > 0 {
+		if n := p.Divergent(); n > 0 {
 			found[subject{Divergence, mapping}] = Notice{Kind: Divergence, State: Firing, Mapping: mapping, Count: n, Pass: p.ID, Classes: classes(p)}
 		}
 	}
 	s.Passes(0, func(p fsm.Pass) bool {
 		if p.State == fsm.PassHeld { // a mapping has one unfinished pass
-			found[subject{Held, p.Mapping}] = Notice{Kind: Held, State: Firing, Mapping: p.Mapping, Count: p.Counts.Differences() + p.Keys.Extra, Pass: p.ID, Classes: classes(p), Cause: string(p.Hold)}
+			found[subject{Held, p.Mapping}] = Notice{Kind: Held, State: Firing, Mapping: p.Mapping, Count: p.Divergent(), Pass: p.ID, Classes: classes(p), Cause: string(p.Hold)}
 		}
 		return true
 	})
@@ -90,7 +90,7 @@ func lastPasses(s *fsm.State) map[string]fsm.Pass {
 
 func classes(p fsm.Pass) map[string]int {
 	out, c := map[string]int{}, p.Counts
-	for name, n := range map[string]uint64{"stale": c.Stale, "missing": c.Missing, "wrong_type": c.WrongType, "no_ttl": c.NoTTL, "extra": p.Keys.Extra} {
+	for name, n := range map[string]uint64{"stale": c.Stale, "missing": c.Missing - min(p.Filled, c.Missing), "wrong_type": c.WrongType, "no_ttl": c.NoTTL, "extra": p.Keys.Extra} {
 		if n > 0 {
 			out[name] = int(n)
 		}

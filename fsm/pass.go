@@ -99,6 +99,11 @@ func (p Pass) Allowance() uint64 {
 	return max(p.Cap, p.Counts.Rows/100*p.CapPercent)
 }
 
+// Divergent is the number of differences that the pass found. Filling what was absent is none: nobody had promised that it was there.
+func (p Pass) Divergent() uint64 {
+	return p.Counts.Differences() - min(p.Filled, p.Counts.Missing) + p.Keys.Extra
+}
+
 // KeyCounts are keys of the target, by what became of them in the second phase of a pass.
 type KeyCounts struct {
 	_       struct{} `cbor:",toarray"`

@@ -211,9 +211,6 @@ func sampled(o fsm.PassOptions) bool { return o.SamplePPM%wholePPM != 0 }
 // expectedRows tells how many rows a pass has to look at, as far as that was known, and the share of them that it has looked at. Of a pass that is under way that is never all.
 func expectedRows(x fsm.Pass) (rows uint64, percent float64) {
 	rows = x.Estimate
-	if sampled(x.PassOptions) {
-		rows = uint64(float64(rows) * float64(x.SamplePPM) / wholePPM)
-	}
 	switch {
 	case x.State == fsm.PassDone, x.Phase == fsm.PassKeys:
 		return rows, 100

@@ -228,12 +228,13 @@ func passTable(passes []api.Pass) *table {
 	return t
 }
 
-// foundIn is everything that a pass found to differ.
+// foundIn is everything that a pass found to differ. What it was asked to fill is no difference.
 func foundIn(p api.Pass) uint64 {
+	found := p.Counts.Differences - min(p.Filled, p.Counts.Differences)
 	if p.Keys == nil {
-		return p.Counts.Differences
+		return found
 	}
-	return p.Counts.Differences + p.Keys.Extra
+	return found + p.Keys.Extra
 }
 
 // trendOf compares passes over the same rows.
