@@ -34,6 +34,7 @@ func (l *Lock) HandOff(ctx context.Context, to string) error {
 	if err := l.client.batches.do(ctx, o); err != nil {
 		return fmt.Errorf("hand off %s: %w", l, err)
 	}
+	l.handedOff(o) // who waited is woken before an operation is tidied up, and must find the handle closed
 	return nil
 }
 
