@@ -88,8 +88,8 @@ func (l *Log) apply(ops []fsm.Op) []fsm.Result {
 		panic("solo: a command of this program cannot be read back: " + err.Error())
 	}
 	results, changes := l.state.Apply(term, entry)
+	l.tell(changes) // before the lock is given back: the list is the state's, until its next entry
 	l.mu.Unlock()
-	l.tell(changes)
 	return results
 }
 
