@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"syscall"
 	"testing"
@@ -96,4 +97,38 @@ func BenchmarkApply_Outbox(b *testing.B) {
 		apply(settle)
 	}
 	b.ReportMetric(float64((cpuTime()-begun).Nanoseconds())/float64(b.N*events), "cpu-ns/event")
+}
+
+// BenchmarkSnapshot is what a restart reads and a snapshot writes: pending events.
+func BenchmarkSnapshot(b *testing.B) {
+	const events, perEntry = 200_000, 1_000
+	s := New()
+	s.Apply(1, Entry{Ops: []Op{{Command: TermStart{Node: "n"}}, {Command: PutMapping{Name: "orders", Source: "main", Target: "cache", Table: "orders", Spec: []byte("{}"), Columns: []byte("[]")}}}})
+	for i := 0; i < events; i += perEntry {
+		var rows []RowRef
+		for j := range perEntry {
+			rows = append(rows, RowRef{Mapping: "orders", PK: fmt.Sprintf("[%q]", fmt.Sprint(i+j))})
+		}
+		if results, _ := s.Apply(1, Entry{Ops: []Op{{Command: EnqueueEvents{Events: rows}}}}); results[0].Refused() {
+			b.Fatal(results[0])
+		}
+	}
+	clone := s.Clone()
+	var whole bytes.Buffer
+	if err := clone.WriteSnapshot(&whole); err != nil {
+		b.Fatal(err)
+	}
+	run := func(name string, do func() error) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+		})
+	}
+	run("write", func() error { whole.Reset(); return clone.WriteSnapshot(&whole) })
+	run("read", func() error { _, err := ReadSnapshot(bytes.NewReader(whole.Bytes())); return err })
 }

@@ -1,13 +1,7 @@
 package fsm
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/binary"
-	"fmt"
-	"hash"
-	"hash/crc32"
-	"io"
 	"strconv"
 
 	"github.com/tidwall/btree"
@@ -109,109 +103,4 @@ func (t *table[K, V]) clone() *table[K, V] {
 	c := &table[K, V]{name: t.name, hashed: t.hashed, key: t.key}
 	c.rows = *t.rows.Copy()
 	return c
-}
-
-// section is a table as the snapshot sees it, whatever its types.
-type section interface {
-	title() string
-	sum() Digest
-	write(w io.Writer) error
-	read(r *bufio.Reader) error
-}
-
-func (t *table[K, V]) title() string { return t.name }
-
-// A section is: row count (8 bytes), then for each row the lengths and bytes of key and value, then CRC-32C of all that.
-func (t *table[K, V]) write(w io.Writer) error {
-	sum := crc32.New(castagnoli)
-	out := io.MultiWriter(w, sum)
-	if err := writeUint(out, uint64(t.rows.Len())); err != nil {
-		return err
-	}
-	var err error
-	t.rows.Scan(func(k K, r *row[K, V]) bool {
-		if err = writeBytes(out, encode(k)); err == nil {
-			err = writeBytes(out, encode(r.value))
-		}
-		return err == nil
-	})
-	if err != nil {
-		return err
-	}
-	return binary.Write(w, binary.BigEndian, sum.Sum32())
-}
-
-func (t *table[K, V]) read(r *bufio.Reader) error {
-	in := &summed{r: r, h: crc32.New(castagnoli)}
-	n, err := readUint(in)
-	if err != nil {
-		return err
-	}
-	for range n {
-		var k K
-		var v V
-		if err := readValue(in, &k); err != nil {
-			return err
-		}
-		if err := readValue(in, &v); err != nil {
-			return err
-		}
-		t.put(k, v)
-	}
-	var want uint32
-	if err := binary.Read(r, binary.BigEndian, &want); err != nil {
-		return err
-	}
-	if got := in.h.Sum32(); got != want {
-		return fmt.Errorf("section %s: checksum %08x, want %08x", t.name, got, want)
-	}
-	return nil
-}
-
-type summed struct {
-	r *bufio.Reader
-	h hash.Hash32
-}
-
-func (s *summed) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.h.Write(p[:n])
-	return n, err
-}
-
-func writeUint(w io.Writer, n uint64) error { return binary.Write(w, binary.BigEndian, n) }
-
-func readUint(r io.Reader) (uint64, error) {
-	var n uint64
-	err := binary.Read(r, binary.BigEndian, &n)
-	return n, err
-}
-
-func writeBytes(w io.Writer, b []byte) error {
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(b)))
-	if _, err := w.Write(n[:]); err != nil {
-		return err
-	}
-	_, err := w.Write(b)
-	return err
-}
-
-// rowBytesMax bounds what a damaged length can make Restore allocate.
-const rowBytesMax = 4 << 20
-
-func readValue(r io.Reader, v any) error {
-	var n [4]byte
-	if _, err := io.ReadFull(r, n[:]); err != nil {
-		return err
-	}
-	size := binary.BigEndian.Uint32(n[:])
-	if size > rowBytesMax {
-		return fmt.Errorf("row of %d bytes", size)
-	}
-	b := make([]byte, size)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return err
-	}
-	return decMode.Unmarshal(b, v)
 }

@@ -160,8 +160,14 @@ func readSnapshot(r io.Reader) (*fsm.State, uint64, error) {
 	return state, applied, err
 }
 
-// checkSnapshot reads a snapshot to its end, before raft starts.
-func checkSnapshot(r io.Reader) error {
-	_, _, err := readSnapshot(r)
-	return err
+// load takes a snapshot as the state to start from, before raft starts.
+func (m *machine) load(r io.Reader) error {
+	state, applied, err := readSnapshot(r)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state, m.applied = state, applied
+	return nil
 }

@@ -103,7 +103,7 @@ func (r *Replica) openStores() (err error) {
 	if err := r.stores.CheckRestoring(); err != nil {
 		return err
 	}
-	return r.stores.VerifyNewest(checkSnapshot)
+	return r.stores.LoadNewest(r.machine.load)
 }
 
 func (r *Replica) openTransport() (err error) {
@@ -129,6 +129,7 @@ func (r *Replica) openTransport() (err error) {
 func (r *Replica) openRaft() (err error) {
 	rc := r.cfg.raftConfig()
 	rc.NotifyCh = r.notices
+	rc.NoSnapshotRestoreOnStart = true // the machine has it already, see openStores: a large state is not decoded twice
 	rc.Logger = raftlog.New(r.log)
 	r.raft, err = raft.NewRaft(rc, r.machine, r.stores.Logs(), r.stores.Stable(), r.stores.Snapshots(), r.transport.Raft())
 	if err != nil {

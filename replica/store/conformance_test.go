@@ -152,7 +152,7 @@ func TestRaft_InstallsSnapshotOnEmptyAndOnLateFollower(t *testing.T) {
 		connect(leader, follower)
 		leader.apply(t, 1)
 		follower.counts(t, 37)
-		noError(t, follower.stores.VerifyNewest(func(r io.Reader) error {
+		noError(t, follower.stores.LoadNewest(func(r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
 			return err
 		}))

@@ -52,20 +52,27 @@ func (s *Stores) openSnapshots(logger hclog.Logger) (raft.SnapshotStore, error) 
 	return &snapshotFiles{FileSnapshotStore: files, dir: s.path(snapsDir)}, nil
 }
 
-// VerifyNewest reads the newest snapshot through its checksum and through check, which decodes it. It is called
-// before raft starts, because raft falls back to an older snapshot in silence, and the log no longer reaches back to
-// that. Without any snapshot it returns nil. Errors wrap ErrSnapshotDamaged.
-func (s *Stores) VerifyNewest(check func(io.Reader) error) error {
+// LoadNewest gives the newest snapshot to load, which decodes it, after it was read through its checksum. It is called
+// before raft starts, and raft is told not to restore: raft falls back to an older snapshot in silence, and the log no
+// longer reaches back to that. Without any snapshot it returns nil. Errors wrap ErrSnapshotDamaged.
+func (s *Stores) LoadNewest(load func(io.Reader) error) error {
 	id, err := s.newestSnapshot()
 	if err != nil || id == "" {
 		return err
+	}
+	listed, err := newestListed(s.snapshots)
+	if err != nil {
+		return err
+	}
+	if listed != id {
+		return fmt.Errorf("%w: %s: raft would begin with %q", ErrSnapshotDamaged, id, listed)
 	}
 	_, content, err := s.snapshots.Open(id)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrSnapshotDamaged, id, err)
 	}
 	defer func() { _ = content.Close() }()
-	if err := check(content); err != nil {
+	if err := load(content); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrSnapshotDamaged, id, err)
 	}
 	return nil

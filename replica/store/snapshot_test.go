@@ -20,14 +20,14 @@ func takeSnapshot(t *testing.T, s *Stores, index, term uint64, content string) s
 	return sink.ID()
 }
 
-func TestVerifyNewest_ReadsTheNewestThroughTheCheck(t *testing.T) {
+func TestLoadNewest_LoadsTheNewest(t *testing.T) {
 	t.Parallel()
 	s := openIn(t, testConfig(t, t.TempDir(), WAL))
-	noError(t, s.VerifyNewest(func(io.Reader) error { return errors.New("there is none") }))
+	noError(t, s.LoadNewest(func(io.Reader) error { return errors.New("there is none") }))
 	takeSnapshot(t, s, 9, 2, "old")
 	takeSnapshot(t, s, 10, 2, "new")
 	var got string
-	noError(t, s.VerifyNewest(func(r io.Reader) error {
+	noError(t, s.LoadNewest(func(r io.Reader) error {
 		raw, err := io.ReadAll(r)
 		got = string(raw)
 		return err
@@ -35,12 +35,12 @@ func TestVerifyNewest_ReadsTheNewestThroughTheCheck(t *testing.T) {
 	if got != "new" {
 		t.Fatalf("checked %q", got)
 	}
-	if err := s.VerifyNewest(func(io.Reader) error { return errDisk }); !errors.Is(err, ErrSnapshotDamaged) || !errors.Is(err, errDisk) {
+	if err := s.LoadNewest(func(io.Reader) error { return errDisk }); !errors.Is(err, ErrSnapshotDamaged) || !errors.Is(err, errDisk) {
 		t.Fatalf("failed check: %v", err)
 	}
 }
 
-func TestVerifyNewest_NeverFallsBackToAnOlderSnapshot(t *testing.T) {
+func TestLoadNewest_NeverFallsBackToAnOlderSnapshot(t *testing.T) {
 	t.Parallel()
 	spoil := map[string]func(t *testing.T, dir string){
 		"state changed": func(t *testing.T, dir string) {
@@ -59,7 +59,7 @@ func TestVerifyNewest_NeverFallsBackToAnOlderSnapshot(t *testing.T) {
 			newest := takeSnapshot(t, s, 10, 2, "new")
 			damage(t, filepath.Join(cfg.Dir, "raft", "snapshots", newest))
 			s = reopen(t, s, cfg)
-			err := s.VerifyNewest(func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
+			err := s.LoadNewest(func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
 			if !errors.Is(err, ErrSnapshotDamaged) {
 				t.Fatalf("damaged newest snapshot: %v", err)
 			}
@@ -82,5 +82,5 @@ func TestOpen_RemovesHalfWrittenSnapshots(t *testing.T) {
 	if len(left) != 0 {
 		t.Fatalf("left over: %v", left)
 	}
-	noError(t, s.VerifyNewest(nil))
+	noError(t, s.LoadNewest(nil))
 }

@@ -154,6 +154,6 @@ func TestOpenMemory_IsTheSameWithoutAFolder(t *testing.T) {
 	vote(t, s, 2, "n1")
 	wantVote(t, s, 2, "n1")
 	wantBounds(t, s, 1, 3)
-	noError(t, s.VerifyNewest(nil))
+	noError(t, s.LoadNewest(nil))
 	noError(t, s.Close())
 }
