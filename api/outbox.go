@@ -131,6 +131,8 @@ type Doubt struct {
 	SinceMs uint64 `json:"since_ms"`
 	Cause   string `json:"cause"`
 	Pass    uint64 `json:"pass,omitempty" doc:"The pass that is to end it"`
+	Held    bool   `json:"held,omitempty" doc:"That pass waits for somebody's approval"`
+	Behind  uint64 `json:"behind,omitempty" doc:"Another pass over the mapping, which has to end before one can begin"`
 }
 
 // Relay moves the rows of a source's outbox table into the log.

@@ -100,6 +100,7 @@ type Pass struct {
 	ConfirmDelayMs uint64        `json:"confirm_delay_ms"`
 	Rate           uint64        `json:"rate,omitempty"`
 	Slot           string        `json:"slot,omitempty" format:"date-time" doc:"Of the schedule that began it"`
+	Cause          string        `json:"cause,omitempty" doc:"Of the doubt for which the cluster began it by itself"`
 	Cursor         string        `json:"cursor,omitempty" doc:"Last compared row key"`
 	Estimate       uint64        `json:"estimate,omitempty" doc:"Rows that it was thought to have to look at when it began"`
 	Percent        float64       `json:"percent,omitempty" doc:"Of that, what it has looked at"`

@@ -68,3 +68,35 @@ func TestDoubt_WaitsForAPassThatIsHeld(t *testing.T) {
 		t.Errorf("a pass that was cancelled ends no doubt, and is followed by none: %+v", now)
 	}
 }
+
+// What asks for a word about the last doubt does not keep a new one from being looked at. What somebody else began does: it is not ours to end.
+func TestDoubt_NewOneDoesNotWaitForWhatTheLastOneAsks(t *testing.T) {
+	t.Parallel()
+	m, d := doubtful(t)
+	d.look(t.Context())
+	held, doubt := m.passOf("carts"), "restarted again"
+	m.do(t, fsm.HoldPass{ID: held.ID, Hold: fsm.HoldExtras, Reason: "3 keys without a row"})
+	theirs := m.passOf("orders").ID
+	m.do(t, fsm.CancelPass{ID: theirs})
+	m.do(t, fsm.StartPass{Mapping: "orders", PassOptions: fsm.PassOptions{Mode: fsm.PassRewrite}})
+	m.View(func(s *fsm.State) { p, _ := s.Unfinished("orders"); theirs = p.ID })
+	m.do(t, fsm.HoldPass{ID: theirs, Hold: fsm.HoldCap, Reason: "more differ"})
+	m.do(t, fsm.ObserveStore{Kind: fsm.StoreTarget, Name: "cache", Before: "x", Identity: "y", Cause: doubt})
+	d.look(t.Context())
+	if now := m.passOf("carts"); now.ID == held.ID || now.State != fsm.PassRunning || now.Cause != doubt {
+		t.Errorf("the new doubt has %+v", now)
+	}
+	m.View(func(s *fsm.State) {
+		if p, _ := s.Pass(held.ID); p.State != fsm.PassCancelled || p.Reason == "" {
+			t.Errorf("the pass of the last doubt is %+v", p)
+		}
+		if p, _ := s.Pass(theirs); p.State != fsm.PassHeld {
+			t.Errorf("somebody's pass is %+v", p)
+		}
+	})
+	m.do(t, fsm.CancelPass{ID: theirs})
+	d.look(t.Context())
+	if now := m.passOf("orders"); now.Cause != doubt {
+		t.Errorf("after somebody's pass: %+v", now)
+	}
+}

@@ -299,7 +299,7 @@ func (d *doubts) look(ctx context.Context) {
 			switch {
 			case there && underWay(p.State):
 			case time.Since(d.tried[x.Mapping]) >= d.task.config.PassRetry:
-				start = append(start, fsm.StartPass{Mapping: x.Mapping, PassOptions: d.task.options(m)})
+				start = append(start, fsm.StartPass{Mapping: x.Mapping, PassOptions: d.task.options(m), Doubt: true})
 			}
 			return true
 		})
@@ -307,11 +307,8 @@ func (d *doubts) look(ctx context.Context) {
 	for _, x := range start {
 		d.tried[x.Mapping] = time.Now()
 		results, err := d.task.propose(ctx, x)
-		if err != nil {
-			continue // another pass is running, or the log does not answer: it is tried again
-		}
-		if _, err := d.task.propose(ctx, fsm.AssignDoubt{Mapping: x.Mapping, Pass: results[0].Pass.ID}); err != nil {
-			d.task.Logger.Warn("the pass that is to end a doubt was not noted", "mapping", x.Mapping, "error", err)
+		if err != nil { // another pass is running, or the log does not answer: it is tried again
+			d.task.Logger.Warn("no pass over a mapping in doubt could begin", "mapping", x.Mapping, "error", err)
 			continue
 		}
 		d.task.Logger.Info("a pass is to end the doubt about a mapping", "mapping", x.Mapping, "pass", results[0].Pass.ID)

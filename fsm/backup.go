@@ -32,7 +32,7 @@ const (
 	backupFormatPrefix = "QUIESCE BACKUP "
 	backupLineMax      = 4 << 10
 	// backupLevel rises when rows gain a field, since an older version would not know what it drops.
-	backupLevel = 4
+	backupLevel = 5
 )
 
 // BackupHeader says what a backup holds.

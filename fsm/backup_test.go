@@ -95,7 +95,7 @@ func TestBackup_OfANewerVersionIsRefused(t *testing.T) {
 	whole := backupOf(t, New())
 	for from, to := range map[string]string{
 		"BACKUP 1":     "BACKUP 2",
-		`"level":4`:    `"level":5`,
+		`"level":5`:    `"level":6`,
 		`"sections":2`: `"sections":92`,
 	} {
 		newer := bytes.Replace(whole, []byte(from), []byte(to), 1)

@@ -73,7 +73,6 @@ const (
 	kindReplayEvents
 	kindDiscardEvents
 	kindObserveStore
-	kindAssignDoubt
 	kindCheckpointKeys
 	kindHoldPass
 	kindApprovePass
@@ -149,7 +148,6 @@ var kinds = [256]kindInfo{
 	kindReplayEvents:   {"ReplayEvents", decodeAs[ReplayEvents]},
 	kindDiscardEvents:  {"DiscardEvents", decodeAs[DiscardEvents]},
 	kindObserveStore:   {"ObserveStore", decodeAs[ObserveStore]},
-	kindAssignDoubt:    {"AssignDoubt", decodeAs[AssignDoubt]},
 
 	kindStartPass:      {"StartPass", decodeAs[StartPass]},
 	kindCheckpointPass: {"CheckpointPass", decodeAs[CheckpointPass]},

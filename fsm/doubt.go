@@ -74,27 +74,6 @@ func (c ObserveStore) apply(s *State) Result {
 	return Result{}
 }
 
-// AssignDoubt names the pass that is to end the doubt about a mapping.
-type AssignDoubt struct {
-	Mapping string `cbor:"1,keyasint"`
-	Pass    uint64 `cbor:"2,keyasint"`
-}
-
-func (AssignDoubt) kind() Kind { return kindAssignDoubt }
-
-func (c AssignDoubt) apply(s *State) Result {
-	d, ok := s.doubts.get(c.Mapping)
-	p, there := s.passes.get(c.Pass)
-	if !ok || !there || p.Mapping != c.Mapping || p.StartedAt < d.Since {
-		return refuse(CodePassNotFound, "no such doubt, or no pass that could end it")
-	}
-	if d.Pass != c.Pass {
-		d.Pass, d.Index = c.Pass, s.nextRevision()
-		s.doubts.set(c.Mapping, d)
-	}
-	return Result{}
-}
-
 // settleDoubt ends the doubt about a mapping with the pass that was to look at all of it since.
 func (s *State) settleDoubt(p Pass) {
 	d, ok := s.doubts.get(p.Mapping)

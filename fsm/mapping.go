@@ -67,6 +67,7 @@ func (DeleteMapping) kind() Kind { return kindDeleteMapping }
 
 func (c DeleteMapping) apply(s *State) Result {
 	m, known := s.mappings.get(c.Name)
+	_, unfinished := s.Unfinished(c.Name)
 	switch {
 	case !known:
 		return refuse(CodeMappingNotFound, "no such mapping")
@@ -76,7 +77,7 @@ func (c DeleteMapping) apply(s *State) Result {
 		return refuse(CodeMappingInUse, "the mapping has pending events")
 	case s.reservedOf[c.Name] > 0:
 		return refuse(CodeMappingInUse, "the mapping has prepared events")
-	case s.passUnfinished(c.Name):
+	case unfinished:
 		return refuse(CodeMappingInUse, "a pass over the mapping is not over")
 	}
 	var letters []string

@@ -92,6 +92,7 @@ type Pass struct {
 	Keys       KeyCounts    `cbor:"29,keyasint"`
 	Scan       KeyCursor    `cbor:"30,keyasint"`
 	Removals   uint64       `cbor:"31,keyasint,omitempty"` // keys without a row that may be removed: what was approved
+	Cause      string       `cbor:"32,keyasint,omitempty"` // of the doubt that began it
 }
 
 // Allowance is the number of repairs that the pass may have made so far without another word. Filling what was absent is none.
@@ -165,11 +166,12 @@ type PassResult struct {
 }
 
 // StartPass begins a pass. A mapping has one unfinished pass at a time. With a slot it is the schedule of the mapping that asks, and gives the options: each slot
-// begins one pass, whoever asks how often, or none if the last one is not over.
+// begins one pass, whoever asks how often, or none if the last one is not over. With Doubt it is to end the doubt about the mapping.
 type StartPass struct {
 	Mapping string `cbor:"1,keyasint"`
 	PassOptions
-	Slot uint64 `cbor:"28,keyasint,omitempty"` // milliseconds of the wall clock for which the schedule planned it
+	Slot  uint64 `cbor:"28,keyasint,omitempty"` // milliseconds of the wall clock for which the schedule planned it
+	Doubt bool   `cbor:"33,keyasint,omitempty"`
 }
 
 func (StartPass) kind() Kind { return kindStartPass }
@@ -190,11 +192,21 @@ func (c StartPass) apply(s *State) Result {
 	if !ok {
 		return refuse(CodeMappingNotFound, "no such mapping: "+c.Mapping)
 	}
-	if s.passUnfinished(c.Mapping) || s.passesRunning() >= PassesRunningMax {
+	doubt, inDoubt := s.doubts.get(c.Mapping)
+	if c.Doubt && !inDoubt {
+		return refuse(CodePassNotFound, "the mapping is not in doubt")
+	}
+	last, unfinished := s.Unfinished(c.Mapping)
+	// What an earlier doubt began and still asks for somebody's word has lost its purpose: this pass goes over all again, and asks again.
+	replaces := c.Doubt && unfinished && last.Cause != "" && last.State == PassHeld && last.ID != doubt.Pass
+	if unfinished && !replaces || s.passesRunning() >= PassesRunningMax {
 		if c.Slot != 0 {
 			return s.skipSlot(c.Mapping, c.Slot)
 		}
 		return refuse(CodePassRunning, "a pass over this mapping is not over, or as many passes as may are running")
+	}
+	if replaces {
+		s.endPass(last.ID, PassCancelled, "the mapping is in doubt again")
 	}
 	if s.passes.len() >= PassesMax {
 		oldest, ok := s.oldestPass()
@@ -205,6 +217,11 @@ func (c StartPass) apply(s *State) Result {
 	}
 	p := Pass{ID: s.nextToken(), Mapping: c.Mapping, Revision: m.Revision, PassOptions: options, State: PassRunning, StartedAt: s.counters.Now, Slot: c.Slot,
 		Index: s.nextRevision()}
+	if c.Doubt {
+		p.Cause = doubt.Cause
+		doubt.Pass, doubt.Index = p.ID, p.Index
+		s.doubts.set(c.Mapping, doubt)
+	}
 	s.passes.set(p.ID, p)
 	if c.Slot != 0 {
 		s.takeSlot(c.Mapping, c.Slot, p.ID)
@@ -221,13 +238,15 @@ func (s *State) oldestPass() (oldest uint64, ok bool) {
 	return oldest, ok
 }
 
-func (s *State) passUnfinished(mapping string) bool {
-	found := false
+// Unfinished gives the pass over a mapping that is not over: there is one at most.
+func (s *State) Unfinished(mapping string) (found Pass, ok bool) {
 	s.passes.ascend(0, func(_ uint64, p Pass) bool {
-		found = p.Mapping == mapping && !p.State.ended()
-		return !found
+		if ok = p.Mapping == mapping && !p.State.ended(); ok {
+			found = p
+		}
+		return !ok
 	})
-	return found
+	return found, ok
 }
 
 // CheckpointPass logs progress: the cursor, the counts and digests up to it, differences to show, and the rows to repair, whose events

@@ -269,9 +269,7 @@ func (st *story) steering() Command {
 		was, _ := st.s.Store(StoreTarget, "cache")
 		return ObserveStore{Kind: StoreTarget, Name: "cache", Before: was.Identity, Identity: st.name("run", 3), Cause: []string{"", "restarted"}[st.r.IntN(2)]}
 	}
-	var last Pass
-	st.s.Passes(0, func(p Pass) bool { last = p; return true })
-	return AssignDoubt{Mapping: last.Mapping, Pass: last.ID}
+	return StartPass{Mapping: st.name("m", 2), PassOptions: PassOptions{Mode: PassRewrite, Cap: TokenMax, Extras: true}, Doubt: true}
 }
 
 func (st *story) settlement() Command {

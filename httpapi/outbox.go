@@ -323,7 +323,7 @@ func (s *Server) statsOf(v view) api.OutboxStats {
 			x.DeadBy[c.Class] = c.Count
 		}
 		if doubt, ok := v.DoubtOf(m.Name); ok {
-			x.Doubt = &api.Doubt{SinceMs: v.since(doubt.Since), Cause: doubt.Cause, Pass: doubt.Pass}
+			x.Doubt = doubtOf(v, doubt)
 		}
 		out.LagMs = max(out.LagMs, x.LagMs)
 		out.Mappings = append(out.Mappings, x)
@@ -333,6 +333,17 @@ func (s *Server) statsOf(v view) api.OutboxStats {
 		out.Pauses = append(out.Pauses, api.OutboxPause{OutboxScope: scopeOf(p), Reason: p.Reason, SinceMs: v.since(p.At), Index: p.Index})
 		return true
 	})
+	return out
+}
+
+func doubtOf(v view, d fsm.Doubt) *api.Doubt {
+	out := &api.Doubt{SinceMs: v.since(d.Since), Cause: d.Cause, Pass: d.Pass}
+	switch p, ok := v.Unfinished(d.Mapping); {
+	case ok && p.ID == d.Pass:
+		out.Held = p.State == fsm.PassHeld
+	case ok:
+		out.Behind = p.ID
+	}
 	return out
 }
 

@@ -195,6 +195,7 @@ func passOf(v view, x fsm.Pass, under map[uint64]PassProgress) api.Pass {
 	if k := x.Keys; x.Extras {
 		out.Keys = &api.PassKeys{Looked: k.Looked, Matched: k.Matched, Foreign: k.Foreign, Hot: k.Hot, Extra: k.Extra, Removed: k.Removed}
 	}
+	out.Cause = x.Cause
 	if x.Slot != 0 {
 		out.Slot = time.UnixMilli(int64(x.Slot)).UTC().Format(time.RFC3339)
 	}

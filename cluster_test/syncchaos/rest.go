@@ -55,7 +55,24 @@ func (r *run) busy() error {
 			return fmt.Errorf("%w: %d rows in %s, %w", errBusy, n, table, orNil(err))
 		}
 	}
-	return r.world.delivers()
+	err := r.world.delivers()
+	var ask *asks
+	if errors.As(err, &ask) {
+		r.report.Approved++
+		r.t.Logf("%v, and is given it", err)
+		r.world.c.Must(harness.Request{Method: http.MethodPost, Path: fmt.Sprintf("/v1/passes/%d/approve", ask.pass), Body: map[string]any{}}, nil)
+	}
+	return err
+}
+
+// asks: the pass that is to end a doubt found keys without a row, and waits for somebody's word.
+type asks struct {
+	mapping string
+	pass    uint64
+}
+
+func (a *asks) Error() string {
+	return fmt.Sprintf("pass %d over %s asks whether keys without a row may go", a.pass, a.mapping)
 }
 
 func orNil(err error) error {
@@ -73,6 +90,9 @@ func (w *world) delivers() error {
 		return fmt.Errorf("%w: %+v", errBusy, stats)
 	}
 	for _, m := range stats.Mappings {
+		if m.Doubt != nil && m.Doubt.Held {
+			return &asks{m.Mapping, m.Doubt.Pass}
+		}
 		if m.Doubt != nil {
 			return fmt.Errorf("%w: %s is in doubt: %+v", errBusy, m.Mapping, *m.Doubt)
 		}

@@ -34,6 +34,7 @@ type Report struct {
 	UnequalAfterPass int            `json:"unequal_after_pass"` // of all tiers
 	RestSeconds      float64        `json:"rest_seconds"`       // from the end of the faults until nothing was under way
 	Doubts           int            `json:"doubts"`             // of mappings, ended by passes that the product began
+	Approved         int            `json:"approved"`           // passes that asked whether keys without a row may go: brought back by a dump, or left by a deletion of tier 1 that nobody called
 	Redelivered      int            `json:"redelivered"`        // times that lost writes were made again
 	Faults           map[string]int `json:"faults"`
 	Controls         map[string]int `json:"controls"`

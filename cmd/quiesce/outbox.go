@@ -82,7 +82,12 @@ func mappingRemarks(m api.MappingOutbox) string {
 	}
 	if m.Doubt != nil {
 		doubt := fmt.Sprintf("in doubt for %s: %s", span(m.Doubt.SinceMs), m.Doubt.Cause)
-		if m.Doubt.Pass != 0 {
+		switch {
+		case m.Doubt.Behind != 0:
+			doubt += fmt.Sprintf("; pass %d has to end before another can begin", m.Doubt.Behind)
+		case m.Doubt.Held:
+			doubt += fmt.Sprintf("; pass %d is to end it, and waits for an approval", m.Doubt.Pass)
+		case m.Doubt.Pass != 0:
 			doubt += fmt.Sprintf("; pass %d is to end it", m.Doubt.Pass)
 		}
 		remarks = append(remarks, doubt)

@@ -73,10 +73,11 @@ func TestOutbox_ReadsAsAPersonWantsIt(t *testing.T) {
 	var out strings.Builder
 	writeStats(&out, api.OutboxStats{Pending: 5, Dead: 3, LagMs: 90_000, Pauses: []api.OutboxPause{{OutboxScope: api.OutboxScope{Source: "shop"}, SinceMs: 1000}},
 		Mappings: []api.MappingOutbox{{Mapping: "orders", Pending: 5, Dead: 3, DeadBy: map[string]int{"wrong_type": 2, "too_large": 1}, Blocked: "target_down",
-			Doubt: &api.Doubt{SinceMs: 2000, Cause: "restarted", Pass: 7}}},
+			Doubt: &api.Doubt{SinceMs: 2000, Cause: "restarted", Pass: 7}},
+			{Mapping: "a", Doubt: &api.Doubt{Pass: 8, Held: true}}, {Mapping: "b", Doubt: &api.Doubt{Behind: 9}}},
 		Breakers: []api.Breaker{{Name: "target:cache", State: "half_open"}}, Relays: []api.Relay{{Source: "shop", State: "paused", Relayed: 12}}})
 	for _, part := range []string{"5 pending, 0 prepared, 3 dead; the oldest waits 1m30s", "relay of source shop", "3 (too_large 1, wrong_type 2)",
-		"held up: target_down; in doubt for 2.0s: restarted; pass 7 is to end it", "half open", "paused"} {
+		"held up: target_down; in doubt for 2.0s: restarted; pass 7 is to end it", "pass 8 is to end it, and waits for an approval", "pass 9 has to end before another can begin", "half open", "paused"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("no %q in\n%s", part, out.String())
 		}

@@ -221,6 +221,9 @@ func writePass(w io.Writer, p api.Pass) {
 	if p.Slot != "" {
 		about.add("slot", p.Slot)
 	}
+	if p.Cause != "" {
+		about.add("because", p.Cause)
+	}
 	if p.TookMs > 0 {
 		about.add("took", span(p.TookMs))
 	} else {
