@@ -74,6 +74,7 @@ func (m mappings) inspect(ctx context.Context, name string, spec mapping.Spec) (
 	if found.Mapping != nil {
 		m.inspectNeighbours(name, found)
 	}
+	found.Findings = append(found.Findings, keyLengthFindings(spec, found.Columns)...)
 	id, err := m.places.targets[spec.Target].Identity(ctx)
 	found.Findings = append(found.Findings, evictionFindings(spec, id.MaxMemoryPolicy, err)...)
 	return found, nil
@@ -99,6 +100,40 @@ func (m mappings) inspectNeighbours(name string, found *mysql.Inspection) {
 			found.Findings = append(found.Findings, mysql.Finding{Level: mysql.LevelError, Field: "key", Reason: "mapping " + other.Name + " of the same target: " + reason})
 		}
 	}
+}
+
+// keyLengthFindings judges whether the log can hold every key: a row whose key is longer cannot be announced, and a pass cannot stop at it. In text a character may take four bytes.
+func keyLengthFindings(spec mapping.Spec, columns []mapping.Column) (out []mysql.Finding) {
+	longest := func(names []string) (characters, bytes int) {
+		bytes = len("[") // and of each part its quotes, and what follows it
+		for _, c := range columns {
+			switch {
+			case !slices.Contains(names, c.Name):
+			case c.Kind == mapping.KindText:
+				characters, bytes = characters+c.Length, bytes+4*c.Length+len(`"",`)
+			case c.Kind == mapping.KindBinary: // in hexadecimal digits
+				characters, bytes = characters+2*c.Length, bytes+2*c.Length+len(`"",`)
+			}
+		}
+		return characters, bytes
+	}
+	judge := func(field string, names []string, effect string) {
+		characters, bytes := longest(names)
+		level := mysql.LevelNote
+		if characters > fsm.PKBytesMax {
+			level = mysql.LevelWarning
+		}
+		if bytes > fsm.PKBytesMax {
+			out = append(out, mysql.Finding{Level: level, Field: field, Reason: fmt.Sprintf("%s may be as long as %d bytes: %s of more than %d", strings.Join(names, ", "), bytes, effect, fsm.PKBytesMax)})
+		}
+	}
+	judge("primary_key", spec.PrimaryKey, "a pass ends at a key")
+	keys := spec.KeyColumns
+	if len(keys) == 0 {
+		keys = spec.PrimaryKey
+	}
+	judge("key_columns", keys, "no event is accepted for a key")
+	return out
 }
 
 // evictionFindings judges a target's maxmemory-policy. Guards are small, have a TTL and are seldom used: a policy that takes such keys first takes them while their values stay, and an old write passes.

@@ -91,3 +91,28 @@ func TestInspect_EvictionThatTakesGuardsFirstIsRefused(t *testing.T) {
 		t.Errorf("a target that is down: %v", found)
 	}
 }
+
+func TestInspect_KeysLongerThanTheLogTakesAreTold(t *testing.T) {
+	t.Parallel()
+	columns := []mapping.Column{mapping.NewColumn("id", "bigint(20)", false), mapping.NewColumn("email", "varchar(255)", false), mapping.NewColumn("path", "varchar(600)", false),
+		mapping.NewColumn("hash", "varbinary(240)", false), mapping.NewColumn("code", "varchar(64)", false)}
+	for _, c := range []struct {
+		primary, keys []string
+		want          []string
+	}{
+		{[]string{"id"}, nil, nil},
+		{[]string{"id", "code"}, []string{"code"}, nil},
+		{[]string{"hash"}, nil, nil},
+		{[]string{"hash", "code"}, nil, []string{"warning primary_key", "warning key_columns"}},
+		{[]string{"email"}, []string{"code"}, []string{"note primary_key"}},
+		{[]string{"id"}, []string{"path"}, []string{"warning key_columns"}},
+	} {
+		var got []string
+		for _, f := range keyLengthFindings(mapping.Spec{PrimaryKey: c.primary, KeyColumns: c.keys}, columns) {
+			got = append(got, string(f.Level)+" "+f.Field)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v by %v: %q, want %q", c.keys, c.primary, got, c.want)
+		}
+	}
+}
