@@ -120,10 +120,10 @@ func (t *table[K, V]) rowDigest(b *bytes.Buffer, r *row[K, V]) Digest {
 	b.WriteString(t.name)
 	endPart(b, start)
 	start = beginPart(b)
-	encodeTo(b, &r.key)
+	encodeKeyTo(b, &r.key)
 	endPart(b, start)
 	start = beginPart(b)
-	encodeTo(b, &r.value)
+	encodeValueTo(b, &r.value)
 	endPart(b, start)
 	return sumOf(b.Bytes())
 }

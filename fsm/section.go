@@ -29,10 +29,16 @@ func (t *table[K, V]) write(w io.Writer) error {
 		return err
 	}
 	var err error
+	var b bytes.Buffer
 	t.rows.Scan(func(k K, r *row[K, V]) bool {
-		if err = writeBytes(out, encode(k)); err == nil {
-			err = writeBytes(out, encode(r.value))
-		}
+		b.Reset()
+		start := beginPart(&b)
+		encodeKeyTo(&b, &k)
+		endPart(&b, start)
+		start = beginPart(&b)
+		encodeValueTo(&b, &r.value)
+		endPart(&b, start)
+		_, err = out.Write(b.Bytes())
 		return err == nil
 	})
 	if err != nil {

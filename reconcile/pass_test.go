@@ -76,6 +76,7 @@ func TestTask_FindsEveryClassAndInventsNone(t *testing.T) {
 	}{
 		"json":          {nil, plan{all.stale, all.missing, all.wrongType, 0, 15, all.swapped}},
 		"hash":          {func(s *mapping.Spec) { s.Encoding = mapping.Hash }, all},
+		"hash tag":      {func(s *mapping.Spec) { s.Key = strings.Replace(s.Key, "order:{id}", "{{order:{id}}}:v", 1) }, all},
 		"json with ttl": {func(s *mapping.Spec) { s.TTLMillis = 600_000 }, plan{all.stale, all.missing, all.wrongType, 10, 15, all.swapped}},
 		"hash with ttl": {func(s *mapping.Spec) { s.Encoding, s.TTLMillis = mapping.Hash, 600_000 }, plan{all.stale, all.missing, all.wrongType, 10, 0, all.swapped}},
 	} {

@@ -82,8 +82,7 @@ func (p *pass) scan(ctx context.Context, after []string, out chan<- chunk) error
 	}
 }
 
-// fit has the sizer ask for a twentieth of a second's rows at most where there is a rate, since whoever wants to be spared is spared by many short reads and not by a long one now and then; and for more
-// where few of the rows that the server goes over are drawn.
+// fit has the sizer ask for few rows at a time where there is a rate, since whoever wants to be spared is spared by many short reads and not by a long one now and then; and for more where few of the rows that the server goes over are drawn.
 func (p *pass) fit(size *sizer) {
 	if p.logged.RateMax > 0 {
 		size.max = min(size.max, rowsAtATime(int(min(p.logged.RateMax, perSecondMax))))
@@ -100,9 +99,9 @@ func (p *pass) fit(size *sizer) {
 	size.set(size.rows)
 }
 
-// rowsAtATime are a twentieth of a second's, or chunkRowsMin if that takes no longer than half a second.
+// rowsAtATime are those of ten milliseconds, or chunkRowsMin if they take no longer than half a second: less would let round trips decide the rate.
 func rowsAtATime(perSecond int) int {
-	return max(1, perSecond/20, min(chunkRowsMin, (perSecond+1)/2))
+	return max(1, perSecond/100, min(chunkRowsMin, (perSecond+1)/2))
 }
 
 // sizer finds the number of rows that a read gives in the time it may take: a long statement holds back the server's purge, and one past

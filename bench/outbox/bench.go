@@ -13,6 +13,7 @@ import (
 	"github.com/quiescehq/quiesce/bench/figure"
 	"github.com/quiescehq/quiesce/bench/load"
 	"github.com/quiescehq/quiesce/bench/process"
+	"github.com/quiescehq/quiesce/bench/stores"
 	"github.com/quiescehq/quiesce/bench/system"
 )
 
@@ -21,7 +22,7 @@ type bench struct {
 	options
 	dir      string
 	node     string // the binary that all parts use
-	servers  *servers
+	servers  *stores.Pair
 	progress io.Writer
 	place    figure.Place
 	figures  figure.Figures
@@ -43,7 +44,7 @@ func (b *bench) all(ctx context.Context) (err error) {
 		return err
 	}
 	b.say("starting MySQL and Redis")
-	if b.servers, err = startServers(ctx, b.root, filepath.Join(b.dir, "servers")); err != nil {
+	if b.servers, err = stores.Start(ctx, b.root, filepath.Join(b.dir, "servers")); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.servers.Close()) }()
@@ -92,7 +93,7 @@ func (b *bench) inWorld(ctx context.Context, name string, part func(context.Cont
 }
 
 func (b *bench) watchOthers(name string, w *world) (stop func()) {
-	pids := append(append(w.q.PIDs(), os.Getpid()), b.servers.pids()...)
+	pids := append(w.q.PIDs(), os.Getpid(), b.servers.MySQLPID(), b.servers.RedisPID())
 	began := time.Now()
 	own, ownErr := process.CPU(pids...)
 	all, allErr := process.Busy()

@@ -60,7 +60,7 @@ func (b *bench) deliverRound(ctx context.Context, w *world, r *delivering, round
 	}
 	defer func() { _ = p.Close() }()
 	bare := func() error {
-		if err := w.cache.FlushAll(ctx).Err(); err != nil {
+		if err := w.Cache.FlushAll(ctx).Err(); err != nil {
 			return err
 		}
 		s, err := metered(b.events, nil, func() error { return p.run(ctx) })
@@ -68,7 +68,7 @@ func (b *bench) deliverRound(ctx context.Context, w *world, r *delivering, round
 		return errors.Join(err, w.verify(ctx, r.name(), r.encoding, b.events))
 	}
 	ours := func() error {
-		if err := errors.Join(w.preload(ctx, r.name(), b.events, eventsPerCall, 2), w.cache.FlushAll(ctx).Err()); err != nil {
+		if err := errors.Join(w.preload(ctx, r.name(), b.events, eventsPerCall, 2), w.Cache.FlushAll(ctx).Err()); err != nil {
 			return err
 		}
 		stop, err := b.profile(ctx, w, "deliver-"+r.name())

@@ -52,10 +52,10 @@ func isTriggered(t tier) bool { return strings.HasPrefix(t.name, "tier4") }
 
 // lags measures each tier for some time at the same rate of writes.
 func (b *bench) lags(ctx context.Context, w *world) error {
-	if err := w.cache.ConfigSet(ctx, "notify-keyspace-events", "K$").Err(); err != nil {
+	if err := w.Cache.ConfigSet(ctx, "notify-keyspace-events", "K$").Err(); err != nil {
 		return err
 	}
-	defer func() { _ = w.cache.ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "").Err() }()
+	defer func() { _ = w.Cache.ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "").Err() }()
 	b.text("lag from COMMIT to the cache, %d writes/s\tp50 ms\tp99 ms\tmax ms\twrites/s", b.rate)
 	for _, t := range tiers {
 		if err := w.declareTier(ctx, t); err != nil {
@@ -74,8 +74,8 @@ func (b *bench) lags(ctx context.Context, w *world) error {
 }
 
 func (w *world) declareTier(ctx context.Context, t tier) error {
-	if err := errors.Join(w.exec(ctx, "DROP TABLE IF EXISTS "+t.table),
-		w.exec(ctx, "CREATE TABLE "+t.table+" (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, n INT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")); err != nil {
+	if err := errors.Join(w.Exec(ctx, "DROP TABLE IF EXISTS "+t.table),
+		w.Exec(ctx, "CREATE TABLE "+t.table+" (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, n INT NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")); err != nil {
 		return err
 	}
 	spec := mapping.Spec{Source: sourceName, Target: targetName, Table: t.table, PrimaryKey: []string{"id"}, Mode: mapping.WriteThrough, Encoding: mapping.JSON,
@@ -86,7 +86,7 @@ func (w *world) declareTier(ctx context.Context, t tier) error {
 	if !isTriggered(t) {
 		return nil
 	}
-	schema, err := mysql.OpenSchema(mysql.Config{Name: sourceName, DSN: w.dsn})
+	schema, err := mysql.OpenSchema(mysql.Config{Name: sourceName, DSN: w.DSN})
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func paced(ctx context.Context, n, rate int, do func(ctx context.Context, k int)
 // watch notes when each key is set, by what the server tells of it.
 func (r *tierRun) watch(ctx context.Context) (stop func(), err error) {
 	const space = "__keyspace@0__:"
-	client := redis.NewClient(&redis.Options{Addr: r.w.redisAddr, ReadTimeout: -1})
+	client := redis.NewClient(&redis.Options{Addr: r.w.RedisAddr, ReadTimeout: -1})
 	sub := client.PSubscribe(ctx, space+r.table+":*")
 	if _, err := sub.Receive(ctx); err != nil {
 		return nil, errors.Join(err, sub.Close(), client.Close())
@@ -227,7 +227,7 @@ func (r *tierRun) insert(ctx context.Context, by client.Execer, id int) error {
 }
 
 func (r *tierRun) inTx(ctx context.Context, work func(tx *sql.Tx) error) (committed time.Time, err error) {
-	tx, err := r.w.db.BeginTx(ctx, nil)
+	tx, err := r.w.DB.BeginTx(ctx, nil)
 	if err != nil {
 		return committed, err
 	}

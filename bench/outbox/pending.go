@@ -41,7 +41,7 @@ func (b *bench) pendings(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := w.run(ctx, "kill-redis"); err != nil {
+	if err := w.KillRedis(ctx); err != nil {
 		return err
 	}
 	took := make(chan time.Duration, 1)
@@ -212,7 +212,7 @@ func (b *bench) recover(ctx context.Context, w *world, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.run(ctx, "start-redis"); err != nil {
+	if err := w.StartRedis(ctx); err != nil {
 		return err
 	}
 	began := time.Now()

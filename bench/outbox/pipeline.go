@@ -57,7 +57,7 @@ type pipeline struct {
 func newPipeline(ctx context.Context, w *world, root string, encoding mapping.Encoding, rows int) (*pipeline, error) {
 	p := &pipeline{w: w}
 	var err error
-	if p.source, err = mysql.Open(mysql.Config{Name: sourceName, DSN: w.dsn}); err != nil {
+	if p.source, err = mysql.Open(mysql.Config{Name: sourceName, DSN: w.DSN}); err != nil {
 		return nil, err
 	}
 	spec := itemsSpec(string(encoding), encoding, mapping.WriteThrough)
@@ -108,14 +108,14 @@ func readScript(path string) (string, error) {
 
 // run delivers every row once.
 func (p *pipeline) run(ctx context.Context) error {
-	if err := p.w.cache.ScriptLoad(ctx, p.script).Err(); err != nil {
+	if err := p.w.Cache.ScriptLoad(ctx, p.script).Err(); err != nil {
 		return err
 	}
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range pipelineWorkers {
 		group.Go(func() error {
-			mysql, err := p.w.db.Conn(ctx)
+			mysql, err := p.w.DB.Conn(ctx)
 			if err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func (p *pipeline) batch(ctx context.Context, conn *sql.Conn, ids []string) erro
 	if err != nil {
 		return err
 	}
-	pipe := p.w.cache.Pipeline()
+	pipe := p.w.Cache.Pipeline()
 	var replies []*redis.Cmd
 	for part := range slices.Chunk(writes, scriptKeys) {
 		replies = append(replies, pipe.EvalSha(ctx, p.sha, p.names(part), p.values(began, part)...))

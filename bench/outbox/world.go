@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/quiescehq/quiesce/api"
+	"github.com/quiescehq/quiesce/bench/stores"
 	"github.com/quiescehq/quiesce/bench/system"
 	"github.com/quiescehq/quiesce/bench/wire"
 	"github.com/quiescehq/quiesce/client"
@@ -39,7 +40,7 @@ var (
 
 // world is one cluster with the servers, the mappings and the tables of a part.
 type world struct {
-	*servers
+	*stores.Pair
 	q      *system.Quiesce
 	client *client.Client
 	dir    string
@@ -48,7 +49,7 @@ type world struct {
 }
 
 func (b *bench) newWorld(ctx context.Context, name string) (_ *world, err error) {
-	w := &world{servers: b.servers, dir: filepath.Join(b.dir, name)}
+	w := &world{Pair: b.servers, dir: filepath.Join(b.dir, name)}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (b *bench) newWorld(ctx context.Context, name string) (_ *world, err error)
 		return nil, err
 	}
 	config := filepath.Join(w.dir, "node.yaml")
-	text := fmt.Sprintf("sources:\n  %s:\n    dsn: %q\n    outbox: {dsn: %q}\ntargets:\n  %s: {addr: %q}\n", sourceName, w.dsn, w.dsn, targetName, w.redisAddr)
+	text := fmt.Sprintf("sources:\n  %s:\n    dsn: %q\n    outbox: {dsn: %q}\ntargets:\n  %s: {addr: %q}\n", sourceName, w.DSN, w.DSN, targetName, w.RedisAddr)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -78,15 +79,15 @@ func (b *bench) newWorld(ctx context.Context, name string) (_ *world, err error)
 
 // clean leaves an empty cache, and a schema with the quiesce tables and none of their rows.
 func (w *world) clean(ctx context.Context) error {
-	if err := w.cache.FlushAll(ctx).Err(); err != nil {
+	if err := w.Cache.FlushAll(ctx).Err(); err != nil {
 		return err
 	}
 	for _, statement := range mysql.OutboxTables {
-		if err := w.exec(ctx, statement); err != nil {
+		if err := w.Exec(ctx, statement); err != nil {
 			return err
 		}
 	}
-	return errors.Join(w.exec(ctx, "TRUNCATE quiesce_outbox"), w.exec(ctx, "TRUNCATE quiesce_fence"), w.exec(ctx, "TRUNCATE quiesce_refused"))
+	return errors.Join(w.Exec(ctx, "TRUNCATE quiesce_outbox"), w.Exec(ctx, "TRUNCATE quiesce_fence"), w.Exec(ctx, "TRUNCATE quiesce_refused"))
 }
 
 // Close ends the cluster.
@@ -244,18 +245,18 @@ func (w *world) preload(ctx context.Context, name string, n, perCall, connection
 func (w *world) verify(ctx context.Context, name string, encoding mapping.Encoding, rows int) error {
 	for _, id := range []int{1, 2, rows / 3, rows / 2, rows - 1, rows} {
 		var want string
-		if err := w.db.QueryRowContext(ctx, "SELECT name FROM items WHERE id = ?", id).Scan(&want); err != nil {
+		if err := w.DB.QueryRowContext(ctx, "SELECT name FROM items WHERE id = ?", id).Scan(&want); err != nil {
 			return err
 		}
 		key := fmt.Sprintf("%s:%d", name, id)
 		var got string
 		if encoding == mapping.Hash {
-			got = w.cache.HGet(ctx, key, "name").Val()
+			got = w.Cache.HGet(ctx, key, "name").Val()
 		} else {
 			var value struct {
 				Name string `json:"name"`
 			}
-			if err := json.NewDecoder(strings.NewReader(w.cache.Get(ctx, key).Val())).Decode(&value); err == nil {
+			if err := json.NewDecoder(strings.NewReader(w.Cache.Get(ctx, key).Val())).Decode(&value); err == nil {
 				got = value.Name
 			}
 		}
@@ -278,7 +279,7 @@ func (w *world) cached(ctx context.Context, name string, n int) (there int, err 
 			keys = append(keys, name+":"+strconv.Itoa(id))
 		}
 		var some int64
-		some, err = w.cache.Exists(ctx, keys...).Result()
+		some, err = w.Cache.Exists(ctx, keys...).Result()
 		there += int(some)
 	}
 	return there, err

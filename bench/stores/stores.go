@@ -104,6 +104,10 @@ func (p *Pair) pid(of func(description) int) int {
 	return of(told)
 }
 
+// KillRedis ends Redis as kill -9 does. StartRedis brings it back at its address, empty.
+func (p *Pair) KillRedis(ctx context.Context) error  { return p.run(ctx, "kill-redis") }
+func (p *Pair) StartRedis(ctx context.Context) error { return p.run(ctx, "start-redis") }
+
 // Exec runs a statement and names it where it fails.
 func (p *Pair) Exec(ctx context.Context, statement string, args ...any) error {
 	if _, err := p.DB.ExecContext(ctx, statement, args...); err != nil {
