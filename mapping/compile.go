@@ -228,6 +228,13 @@ func (m *Mapping) KeyIsPrimary() bool { return m.keyIsPK }
 // Columns returns the value's columns in the order of the spec. The caller must not change it.
 func (m *Mapping) Columns() []Column { return m.columns }
 
+// KeysOnly is the mapping without its value's columns: rows that are read by it tell that they are there, by which keys, and whether the conditions exclude them, and cannot be rendered.
+func (m *Mapping) KeysOnly() *Mapping {
+	bare := *m
+	bare.columns, bare.spec.Columns, bare.byField, bare.byName = nil, nil, nil, nil
+	return &bare
+}
+
 // Where returns the conditions that a row must meet. The caller must not change it.
 func (m *Mapping) Where() []Predicate { return m.where }
 

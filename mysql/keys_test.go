@@ -300,6 +300,10 @@ func TestRead_WhereIsEvaluatedByTheServer(t *testing.T) {
 			if err != nil || byKey == nil || byKey.Excluded != row.Excluded {
 				t.Fatalf("%+v: by key %+v, %v", c.where, byKey, err)
 			}
+			bare, err := f.source.ReadRow(t.Context(), m.KeysOnly(), row.Key)
+			if err != nil || bare == nil || bare.Excluded != row.Excluded || len(bare.Values) != 0 {
+				t.Fatalf("%+v: without columns %+v, %v", c.where, bare, err)
+			}
 			if !row.Excluded {
 				in = append(in, row.PK[0])
 			}

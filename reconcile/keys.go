@@ -30,6 +30,7 @@ type keyPhase struct {
 	sweep    *rediscache.Sweep // nil until the first scan, and after an error
 	pattern  string
 	prefixes []string
+	bare     *mapping.Mapping // asks whether rows exist
 
 	at     fsm.KeyCursor // where the next scan begins
 	life   string        // that the counts are of
@@ -56,7 +57,7 @@ func (p *pass) compareKeys(ctx context.Context) error {
 
 func newKeyPhase(p *pass) (*keyPhase, error) {
 	spec := p.mapping.Spec()
-	k := &keyPhase{pass: p, prefixes: p.mapping.Prefixes(), at: p.logged.Scan, life: p.logged.Scan.Life, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
+	k := &keyPhase{pass: p, prefixes: p.mapping.Prefixes(), bare: p.mapping.KeysOnly(), at: p.logged.Scan, life: p.logged.Scan.Life, known: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
 	var sweeps bool
 	k.sweeper, sweeps = p.target.(Sweeper)
 	switch {

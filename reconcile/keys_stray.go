@@ -62,7 +62,7 @@ func (k *keyPhase) classify(s *stray, actual mapping.Actual) (kindOfKey, error) 
 // suspectKeys opens those keys whose row is missing. Keys that were suspected before were given twice.
 func (k *keyPhase) suspectKeys(ctx context.Context, all []*stray) error {
 	since, at := k.revision(), k.log.Now()
-	rows, err := k.readRows(ctx, suspectsOf(all))
+	rows, err := k.readRowsBy(ctx, k.bare, suspectsOf(all))
 	if err != nil {
 		return err
 	}

@@ -242,6 +242,11 @@ func (p *pass) interrogate(suspects []*suspect, seen []sandwich) {
 // readRows halves what is too large to be read at once. Rows of different halves are then read at different times, which matters to none
 // of them: a sandwich is about one row.
 func (p *pass) readRows(ctx context.Context, suspects []*suspect) (map[string]*mapping.Row, error) {
+	return p.readRowsBy(ctx, p.mapping, suspects)
+}
+
+// readRowsBy reads what the mapping that is given names of the rows.
+func (p *pass) readRowsBy(ctx context.Context, m *mapping.Mapping, suspects []*suspect) (map[string]*mapping.Row, error) {
 	var rows map[string]*mapping.Row
 	tuples := make([][]string, len(suspects))
 	for i, s := range suspects {
@@ -249,7 +254,7 @@ func (p *pass) readRows(ctx context.Context, suspects []*suspect) (map[string]*m
 	}
 	tooLarge := false
 	err := p.retry(ctx, laneJudge, func() (err error) {
-		rows, err = p.source.ReadRows(ctx, p.mapping, tuples)
+		rows, err = p.source.ReadRows(ctx, m, tuples)
 		if tooLarge = errors.Is(err, mysql.ErrBatchTooLarge) && len(tuples) > 1; tooLarge {
 			return nil
 		}
@@ -259,11 +264,11 @@ func (p *pass) readRows(ctx context.Context, suspects []*suspect) (map[string]*m
 		return rows, err
 	}
 	half := len(suspects) / 2
-	rows, err = p.readRows(ctx, suspects[:half])
+	rows, err = p.readRowsBy(ctx, m, suspects[:half])
 	if err != nil {
 		return nil, err
 	}
-	rest, err := p.readRows(ctx, suspects[half:])
+	rest, err := p.readRowsBy(ctx, m, suspects[half:])
 	for key, row := range rest {
 		rows[key] = row
 	}

@@ -103,7 +103,16 @@ func (r *Replica) openStores() (err error) {
 	if err := r.stores.CheckRestoring(); err != nil {
 		return err
 	}
-	return r.stores.LoadNewest(r.machine.load)
+	began := time.Now()
+	if err := r.stores.LoadNewest(r.machine.load); err != nil {
+		return err
+	}
+	r.machine.view(func(_ *fsm.State, applied uint64) {
+		if applied > 0 {
+			r.log.Info("snapshot loaded", "index", applied, "took", time.Since(began).Round(time.Millisecond))
+		}
+	})
+	return nil
 }
 
 func (r *Replica) openTransport() (err error) {

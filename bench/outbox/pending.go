@@ -25,6 +25,7 @@ const (
 	// Calls of so many events make enough entries of a million events for a snapshot, over so few connections that few are joined.
 	snapshotCalls       = 40
 	snapshotConnections = 2
+	writing             = ".tmp" // of a snapshot's folder
 )
 
 var errNoSnapshot = errors.New("no node took a snapshot")
@@ -145,13 +146,12 @@ func (b *bench) memory(ctx context.Context, w *world) (live, resident float64, e
 
 // watchSnapshot waits for the first snapshot of any node, and answers how long its folder was being written. It answers 0 when ctx ends.
 func watchSnapshot(ctx context.Context, dir string) time.Duration {
-	const writing = ".tmp"
 	began := map[string]time.Time{}
 	for ctx.Err() == nil {
 		now := map[string]bool{}
 		for node := range system.Members {
-			entries, err := os.ReadDir(filepath.Join(dir, fmt.Sprintf("n%d", node+1), "raft", "snapshots"))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			entries, err := snapshotsOf(dir, node)
+			if err != nil {
 				continue
 			}
 			for _, e := range entries {
@@ -175,13 +175,46 @@ func watchSnapshot(ctx context.Context, dir string) time.Duration {
 	return 0
 }
 
-// restart kills a follower and starts it again, until it is ready and has applied what the leader had.
+// hasSnapshot waits until the node has a snapshot to begin from.
+func hasSnapshot(ctx context.Context, dir string, node int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, snapshotMax, errNoSnapshot)
+	defer cancel()
+	for {
+		entries, err := snapshotsOf(dir, node)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), writing) {
+				return nil
+			}
+		}
+		if err := wait(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func snapshotsOf(dir string, node int) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, fmt.Sprintf("n%d", node+1), "raft", "snapshots"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// restart kills a follower that has a snapshot and starts it again, until it is ready and has applied what the leader had.
 func (b *bench) restart(ctx context.Context, w *world) (time.Duration, error) {
 	leader, err := w.q.AwaitLeader(ctx)
 	if err != nil {
 		return 0, err
 	}
 	node := (leader + 1) % len(w.q.Addrs)
+	if b.snapshots() {
+		if err := hasSnapshot(ctx, w.dir, node); err != nil {
+			return 0, err
+		}
+	}
 	status, err := w.q.Status(ctx, leader)
 	if err != nil {
 		return 0, err

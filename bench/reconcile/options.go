@@ -69,7 +69,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.root, "root", "..", "folder of the sources that the node is built from")
 	flags.StringVar(&o.binary, "node", "", "a quiesce-node that is built already")
 	flags.StringVar(&o.dir, "dir", "", "where the temporary folder is made; on a disk (default: the system's)")
-	flags.StringVar(&o.profiles, "profiles", "", "folder that gets profiles of the leader during a clean pass")
+	flags.StringVar(&o.profiles, "profiles", "", "folder that gets profiles of the leader during a clean pass and a search for what was planted")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

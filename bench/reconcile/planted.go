@@ -36,6 +36,12 @@ func (b *bench) planted(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
+	stop := func(context.Context) error { return nil }
+	if b.profiles != "" {
+		if stop, err = w.q.Profiles(ctx, b.profiles, "find"); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	found, err := w.pass(ctx, begin{Mapping: name, Mode: api.PassDryRun, Extras: true})
 	if err != nil {
@@ -45,6 +51,9 @@ func (b *bench) planted(ctx context.Context, w *world) error {
 		return fmt.Errorf("%w: %+v", errPass, found)
 	}
 	b.figures["find_s"] = time.Since(began).Seconds()
+	if err := stop(ctx); err != nil {
+		return err
+	}
 	hits, invented := 0, 0
 	for _, class := range []struct {
 		planted int
