@@ -16,6 +16,8 @@ const (
 	redisKeysMax  = 1_000   // keys of one read
 	redisBytesMax = 4 << 20 // of the rows whose keys one read asks for: the answer is about as large
 
+	partKeysMax = 1_000_000 // some 300 bytes each
+
 	relayPoll = 20 * time.Millisecond // between two questions to a relay that is behind
 
 	chunkRowsMin = 50 // a table that cannot give so many rows in time will not give fewer either
@@ -31,6 +33,7 @@ type Config struct {
 	ChunkRowsMax      int           // rows of one read
 	ChunkTime         time.Duration // reads are sized to take this long
 	CheckpointEvery   time.Duration // progress is logged this often, and at once when a checkpoint is full
+	PartKeys          int           // keys of the target that are gathered before their rows are looked for
 	OpenMax           int           // differences that await confirmation before the scan stands still
 	ThreadsRunningMax int           // threads at work in MySQL beyond which passes stand still
 	TargetLatencyMax  time.Duration // round trip to Redis beyond which they do
@@ -51,6 +54,7 @@ func Default() Config {
 		ChunkRowsMax:      mysql.ChunkRowsMax,
 		ChunkTime:         300 * time.Millisecond,
 		CheckpointEvery:   time.Second,
+		PartKeys:          50_000,
 		OpenMax:           20_000,
 		ThreadsRunningMax: 25,
 		TargetLatencyMax:  20 * time.Millisecond,
@@ -74,6 +78,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: first chunk of %d rows, 1 to %d allowed", ErrConfig, c.ChunkRowsStart, c.ChunkRowsMax)
 	case c.ChunkTime <= 0 || c.CheckpointEvery <= 0:
 		return fmt.Errorf("%w: chunk time %v, checkpoint every %v: both must be positive", ErrConfig, c.ChunkTime, c.CheckpointEvery)
+	case c.PartKeys < 1 || c.PartKeys > partKeysMax:
+		return fmt.Errorf("%w: %d keys at a time, 1 to %d allowed", ErrConfig, c.PartKeys, partKeysMax)
 	case c.OpenMax < 1:
 		return fmt.Errorf("%w: %d open differences, at least 1 needed", ErrConfig, c.OpenMax)
 	case c.ThreadsRunningMax < 1 || c.TargetLatencyMax <= 0 || c.BacklogMax < 1:

@@ -100,7 +100,7 @@
 //
 // # Limits
 //
-// config.go. A pass holds at most two chunks, the answer of one Redis read, and OpenMax (and one chunk) open differences. If ConfirmMs is longer than the outbox remembers under
+// config.go. A pass holds at most two chunks, the answer of one Redis read, OpenMax (and one chunk, or PartKeys keys) open differences, and PartKeys keys of the target. If ConfirmMs is longer than the outbox remembers under
 // the present load, rows that differ are hot. Passes over large values are bounded by bytes as well as by rows. A primary key of
 // more than [fsm.PKBytesMax] bytes is no place that can be kept, and ends the pass. RelayWait bounds how long a difference waits for a relay.
 //

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -157,6 +158,19 @@ func (k *keyPhase) untilDue() time.Duration {
 	return wait
 }
 
+// partKeys are gathered before their rows are looked for, in the order of the table: SCAN gives them in none, and each row would be on another page of a table that does not fit into the
+// database's memory. They are fewer where there is a rate, so that the pass does not stand still for long.
+func (k *keyPhase) partKeys() int {
+	most := k.config.PartKeys
+	if k.logged.RateMax > 0 {
+		most = min(most, rowsAtATime(int(min(k.logged.RateMax, perSecondMax))))
+	}
+	if k.config.KeysPerSecond > 0 {
+		most = min(most, rowsAtATime(k.config.KeysPerSecond))
+	}
+	return most
+}
+
 // scanPart takes the next keys and looks for their rows.
 func (k *keyPhase) scanPart(ctx context.Context) error {
 	if _, err := k.mappingRecord(); err != nil {
@@ -165,23 +179,31 @@ func (k *keyPhase) scanPart(ctx context.Context) error {
 	if err := k.admit(ctx); err != nil {
 		return err
 	}
-	found, err := k.scan(ctx)
-	if err != nil {
-		return err
+	part := &keyPart{}
+	var keys []string
+	for began := time.Now(); len(keys) < k.partKeys() && time.Since(began) < k.config.CheckpointEvery; {
+		found, err := k.scan(ctx)
+		if err != nil {
+			return err
+		}
+		if err := k.spend(ctx, len(found.Keys), len(found.Keys)); err != nil {
+			return err
+		}
+		if found.Life != k.life && k.life != "" {
+			k.logger.Info("the target is in another life, its keys are gone over anew")
+			k.restart(found.Life)
+			return nil
+		}
+		k.life = found.Life
+		k.at = fsm.KeyCursor{Life: found.Life, Cursor: found.Cursor}
+		part.counts.Looked += found.Looked
+		keys = append(keys, found.Keys...)
+		if ended(k.at) {
+			break
+		}
 	}
-	if err := k.spend(ctx, len(found.Keys), len(found.Keys)); err != nil {
-		return err
-	}
-	if found.Life != k.life && k.life != "" {
-		k.logger.Info("the target is in another life, its keys are gone over anew")
-		k.restart(found.Life)
-		return nil
-	}
-	k.life = found.Life
-	k.at = fsm.KeyCursor{Life: found.Life, Cursor: found.Cursor}
-	part := &keyPart{cursor: k.at}
-	part.counts.Looked = found.Looked
-	if err := k.judgePart(ctx, part, found.Keys); err != nil {
+	part.cursor = k.at
+	if err := k.judgePart(ctx, part, keys); err != nil {
 		return err
 	}
 	k.window.add(part)
@@ -262,6 +284,7 @@ func (k *keyPhase) judgePart(ctx context.Context, part *keyPart, keys []string) 
 		}
 		strays = append(strays, &stray{key: key, suspect: suspect{key: tuple, ref: fsm.RowRef{Mapping: k.logged.Mapping, PK: mapping.EncodeKey(tuple)}}, part: part})
 	}
+	slices.SortFunc(strays, func(a, b *stray) int { return compareTuples(a.suspect.key, b.suspect.key) })
 	for some := range slices.Chunk(strays, mysql.BatchRowsMax) {
 		if err := k.suspectKeys(ctx, some); err != nil {
 			return err
@@ -269,4 +292,18 @@ func (k *keyPhase) judgePart(ctx context.Context, part *keyPart, keys []string) 
 	}
 	k.progress.update(func(shown *Progress) { shown.Rows += uint64(len(keys)) })
 	return nil
+}
+
+// compareTuples is about the order of the table: shorter numbers are smaller, and other texts are compared as they are. Nothing but speed depends on it.
+func compareTuples(a, b []string) int {
+	return slices.CompareFunc(a, b, func(x, y string) int {
+		if isDigits(x) && isDigits(y) {
+			return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+		}
+		return strings.Compare(x, y)
+	})
+}
+
+func isDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }

@@ -34,6 +34,7 @@ func newKeyWorld(t testing.TB, rows int, change func(*mapping.Spec)) (*world, *s
 	place.RedisAddr = own.Addr
 	w := newWorldAt(t, place, rows, owns(change))
 	w.config.ThreadsRunningMax, w.config.TargetLatencyMax = 100_000, time.Minute // the load of other tests is none of ours
+	w.config.PartKeys = 700                                                      // several scans, several parts
 	return w, own
 }
 

@@ -273,6 +273,8 @@ func TestConfig_RefusesWhatCannotWork(t *testing.T) {
 		func(c *Config) { c.ChunkTime = 0 },
 		func(c *Config) { c.CheckpointEvery = 0 },
 		func(c *Config) { c.OpenMax = 0 },
+		func(c *Config) { c.PartKeys = 0 },
+		func(c *Config) { c.PartKeys = partKeysMax + 1 },
 		func(c *Config) { c.RelayWait = 0 },
 		func(c *Config) { c.ThreadsRunningMax = 0 },
 		func(c *Config) { c.TargetLatencyMax = 0 },
