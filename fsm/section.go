@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"runtime"
-	"sync"
+	"slices"
 )
 
 // section is a table as the snapshot sees it, whatever its types.
@@ -47,54 +46,38 @@ func (t *table[K, V]) write(w io.Writer) error {
 	return binary.Write(w, binary.BigEndian, sum.Sum32())
 }
 
-// read is write's inverse, for an empty table. Decoding a million rows takes seconds, so they are decoded in blocks, side by side; blocks are
-// stored in their order. A row's digest is that of the bytes that were read: a value has one encoding.
+// rowBytesMax bounds what a damaged length can make read allocate.
+const rowBytesMax = 4 << 20
+
+// read is write's inverse, for an empty table. A row's digest is that of the bytes that were read: a value has one encoding. (rowDigest)
 func (t *table[K, V]) read(in *bufio.Reader) error {
 	sum := crc32.New(castagnoli)
 	var n uint64
 	if err := binary.Read(io.TeeReader(in, sum), binary.BigEndian, &n); err != nil {
 		return err
 	}
-	workers := runtime.GOMAXPROCS(0)
-	todo, inOrder := make(chan *block[K, V], workers), make(chan *block[K, V], 2*workers)
-	enough := make(chan struct{}) // closed when nobody wants more blocks
-	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() {
-			for b := range todo {
-				b.err = t.decode(b)
-				close(b.decoded)
+	b := make([]byte, 0, 1<<10) // name, key and value, each after its length
+	b = append(binary.BigEndian.AppendUint32(b, uint32(len(t.name))), t.name...)
+	name := len(b)
+	for range n {
+		r := &row[K, V]{stage: stageHashed}
+		var err error
+		for _, into := range []any{&r.key, &r.value} {
+			start := len(b) + 4
+			if b, err = readPart(in, b); err != nil {
+				return fmt.Errorf("section %s: %w", t.name, err)
 			}
-		})
-	}
-	var failed error
-	running.Go(func() {
-		defer close(inOrder)
-		defer close(todo)
-		for n > 0 {
-			b := &block[K, V]{decoded: make(chan struct{})}
-			if b.raw, n, failed = readRows(in, n); failed != nil {
-				return
-			}
-			sum.Write(b.raw)
-			select {
-			case todo <- b:
-				inOrder <- b // there is room for what the workers have and what waits for them
-			case <-enough:
-				return
+			if err := decMode.Unmarshal(b[start:], into); err != nil {
+				return fmt.Errorf("section %s: %w", t.name, err)
 			}
 		}
-	})
-	err := t.load(inOrder)
-	close(enough)
-	for range inOrder { // what was on its way
-	}
-	running.Wait()
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
-		return fmt.Errorf("section %s: %w", t.name, err)
+		sum.Write(b[name:])
+		r.digest = sumOf(b)
+		t.hashed = t.hashed.add(r.digest)
+		if _, twice := t.rows.Load(r.key, r); twice {
+			return fmt.Errorf("section %s: key %s twice", t.name, t.key(r.key))
+		}
+		b = b[:name]
 	}
 	var want uint32
 	if err := binary.Read(in, binary.BigEndian, &want); err != nil {
@@ -106,109 +89,20 @@ func (t *table[K, V]) read(in *bufio.Reader) error {
 	return nil
 }
 
-// block is some rows of a section.
-type block[K ordered, V any] struct {
-	raw     []byte
-	decoded chan struct{} // closed when what follows is set
-	rows    []*row[K, V]
-	sum     Digest
-	err     error
-}
-
-const (
-	blockBytes  = 64 << 10 // and one row more
-	rowBytesMax = 4 << 20  // bounds what a damaged length can make us allocate
-)
-
-// readRows gives the bytes of the next rows of n, and how many rows are left then.
-func readRows(in *bufio.Reader, n uint64) (raw []byte, left uint64, err error) {
-	raw = make([]byte, 0, blockBytes+blockBytes/4)
-	for ; n > 0 && len(raw) < blockBytes; n-- {
-		for range 2 { // key, value
-			if raw, err = readPart(in, raw); err != nil {
-				return raw, n, err
-			}
-		}
-	}
-	return raw, n, nil
-}
-
 // readPart appends a length and as many bytes.
-func readPart(in *bufio.Reader, raw []byte) ([]byte, error) {
+func readPart(in *bufio.Reader, b []byte) ([]byte, error) {
 	length, err := in.Peek(4)
 	if err != nil {
-		return raw, err
+		return b, err
 	}
 	size := binary.BigEndian.Uint32(length)
 	if size > rowBytesMax {
-		return raw, fmt.Errorf("row of %d bytes", size)
+		return b, fmt.Errorf("row of %d bytes", size)
 	}
-	start := len(raw)
-	raw = append(raw, make([]byte, 4+size)...)
-	_, err = io.ReadFull(in, raw[start:])
-	return raw, err
-}
-
-func (t *table[K, V]) decode(b *block[K, V]) error {
-	var digested bytes.Buffer // see rowDigest
-	start := beginPart(&digested)
-	digested.WriteString(t.name)
-	endPart(&digested, start)
-	prefix := digested.Len()
-	for rest := b.raw; len(rest) > 0; {
-		key, value, size, err := nextRow(rest)
-		if err != nil {
-			return err
-		}
-		r := &row[K, V]{stage: stageHashed}
-		if err := decMode.Unmarshal(key, &r.key); err != nil {
-			return err
-		}
-		if err := decMode.Unmarshal(value, &r.value); err != nil {
-			return err
-		}
-		digested.Truncate(prefix)
-		digested.Write(rest[:size])
-		r.digest = sumOf(digested.Bytes())
-		b.sum = b.sum.add(r.digest)
-		b.rows = append(b.rows, r)
-		rest = rest[size:]
-	}
-	b.raw = nil
-	return nil
-}
-
-// nextRow splits the first row off, and tells the bytes of it all.
-func nextRow(b []byte) (key, value []byte, size int, err error) {
-	w := bytes.NewBuffer(b)
-	for _, part := range []*[]byte{&key, &value} {
-		var length [4]byte
-		if _, err := io.ReadFull(w, length[:]); err != nil {
-			return nil, nil, 0, err
-		}
-		n := int(binary.BigEndian.Uint32(length[:]))
-		if *part = w.Next(n); len(*part) != n {
-			return nil, nil, 0, io.ErrUnexpectedEOF
-		}
-	}
-	return key, value, len(b) - w.Len(), nil
-}
-
-// load stores decoded blocks, up to the first that is damaged.
-func (t *table[K, V]) load(inOrder <-chan *block[K, V]) error {
-	for b := range inOrder {
-		<-b.decoded
-		if b.err != nil {
-			return b.err
-		}
-		for _, r := range b.rows {
-			if _, twice := t.rows.Load(r.key, r); twice {
-				return fmt.Errorf("key %s twice", t.key(r.key))
-			}
-		}
-		t.hashed = t.hashed.add(b.sum)
-	}
-	return nil
+	start := len(b)
+	b = slices.Grow(b, int(4+size))[:start+int(4+size)]
+	_, err = io.ReadFull(in, b[start:])
+	return b, err
 }
 
 func writeBytes(w io.Writer, b []byte) error {
