@@ -84,6 +84,7 @@ func TestReconcile_ExitCodeTellsHowAPassEnded(t *testing.T) {
 		"extras":    {api.Pass{State: api.PassDone, Mode: api.PassDryRun, Extras: true, Keys: &api.PassKeys{Extra: 1}}, exitDivergent, "1 differences"},
 		"held":      {api.Pass{State: api.PassHeld, Mode: api.PassRewrite, Hold: api.HoldCap, Reason: "2 rows were repaired", Counts: stale}, exitDivergent, "quiesce reconcile approve 7"},
 		"filled":    {api.Pass{State: api.PassDone, Mode: api.PassRewrite, FillMissing: true, Filled: 3, Counts: api.PassCounts{Rows: 10, Missing: 3, Differences: 3, Repaired: 3}}, 0, "3 that were absent"},
+		"doubt":     {api.Pass{State: api.PassDone, Mode: api.PassRewrite, Allowance: noLimit, Cause: "the server was restarted"}, 0, "any number without another word\nbecause     the server was restarted"},
 		"failed":    {api.Pass{State: api.PassFailed, Reason: "mapping_changed: x"}, exitFailed, "mapping_changed"},
 		"cancelled": {api.Pass{State: api.PassCancelled}, exitUndone, "cancelled"},
 	} {

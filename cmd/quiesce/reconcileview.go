@@ -182,6 +182,16 @@ func thousands(n uint64) string {
 	return b.String()
 }
 
+// noLimit is the allowance of a pass that has no cap, as one that ends a doubt.
+const noLimit = 1<<53 - 1
+
+func allowed(rows uint64) string {
+	if rows >= noLimit {
+		return "any number"
+	}
+	return thousands(rows)
+}
+
 func writePass(w io.Writer, p api.Pass) {
 	about := &table{}
 	if p.ID > 0 {
@@ -213,7 +223,7 @@ func writePass(w io.Writer, p api.Pass) {
 		about.add("of all rows", fmt.Sprintf("at most %s differ, with %v%% confidence", percentText(b.ShareAtMost), 100*b.Confidence))
 	}
 	if p.Mode != api.PassDryRun {
-		about.add("may repair", thousands(p.Allowance)+" without another word")
+		about.add("may repair", allowed(p.Allowance)+" without another word")
 	}
 	if p.Filled > 0 {
 		about.add("filled", thousands(p.Filled)+" that were absent")
